@@ -1,10 +1,12 @@
 """The base of every typed setting: frozen, closed to unknown keys, readable from TOML."""
 
 import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"ns": 1, "us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
 
 
@@ -26,3 +28,24 @@ def parse_duration(value: object) -> int:
 
 Duration = Annotated[int, BeforeValidator(parse_duration)]
 """A length of time in nanoseconds, written in configs as ``"100ms"``, ``"1s"``, ``"8h"`` …"""
+
+
+def parse_time(value: object) -> int:
+    """Nanoseconds since the epoch of ``"2026-01-05"``, ``"2026-01-05T12:30:00Z"`` or a TOML date (UTC unless it says)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, date):
+        moment = datetime(value.year, value.month, value.day)
+    else:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            raise ValueError(f"{value!r} is not a time; write an ISO date or time such as '2026-01-05T12:00:00Z'") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
+
+
+Time = Annotated[int, BeforeValidator(parse_time)]
+"""A moment in ns since the epoch, written in configs as an ISO date or time."""
