@@ -1,0 +1,236 @@
+"""Run configs: TOML files read into typed models, with every error of a file listed at once."""
+
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import tomli_w
+from pydantic import Field, model_validator
+
+import regimes
+import volatility
+from engine.errors import BeaufortError
+from features.bars import BarSpec
+from features.settings import Duration, Settings, Time
+from strategies import StrategySettings
+from strategies.forecasters import ForecastSettings
+from strategies.governor import RiskSettings
+from volatility.gate import GateSettings
+
+
+class StreamSettings(Settings):
+    """One instrument's feeds.
+
+    ``book``: ``"deltas"`` keeps an L2 book, ``"quotes"`` the best bid and ask, ``"none"`` for bars alone.
+    ``bars``: the bar type of external bars, such as ``"XBTUSD-PERP.BITMEX-1-MINUTE-LAST-EXTERNAL"``.
+    """
+
+    instrument: str
+    book: Literal["deltas", "quotes", "none"] = "deltas"
+    trades: bool = True
+    mark: bool = False
+    index: bool = False
+    funding: bool = False
+    bars: str | None = None
+
+
+class DataSettings(Settings):
+    """Where the data is and which of it is read.
+
+    The stream named by ``trade`` is traded; the others only inform. ``series`` maps a name used in features to
+    ``"<series>/<id>"`` in the catalog.
+    """
+
+    catalog: Path
+    trade: str
+    streams: dict[str, StreamSettings]
+    series: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _traded_stream_exists(self) -> typing.Self:
+        if self.trade not in self.streams:
+            raise ValueError(f"trade = {self.trade!r} is not one of the streams: {', '.join(self.streams)}")
+        return self
+
+    @property
+    def aliases(self) -> list[str]:
+        """Stream names, the traded one first: the order of stream indices in events."""
+        return [self.trade, *(name for name in self.streams if name != self.trade)]
+
+
+class VenueSettings(Settings):
+    """The simulated venue of a backtest or a sandbox session."""
+
+    starting_balance: str = "100000 USDT"
+    maker_fee: Decimal = Decimal("0.0002")
+    taker_fee: Decimal = Decimal("0.0005")
+    latency: Duration = 5_000_000
+    default_leverage: Decimal = Decimal(10)
+    queue_position: bool = True
+    liquidation: bool = True
+    fill_probability: float = Field(1.0, ge=0, le=1, description="chance that a touched limit order fills")
+    slip_probability: float = Field(0.0, ge=0, le=1, description="chance that a taker slips one tick (L1 and bars)")
+
+
+class ScheduleSettings(Settings):
+    """Walk-forward: a bundle every ``step``, each fitted on the ``window`` before it."""
+
+    window: Duration
+    step: Duration
+
+
+class TrainSettings(Settings):
+    """The training span, and where bundles go. Nothing at or after ``end`` is read."""
+
+    start: Time
+    end: Time
+    bundles: Path
+    valid_to: Time | None = None
+    schedule: ScheduleSettings | None = None
+
+
+class BacktestSettings(Settings):
+    """The span that is traded. Data is read from ``warmup`` before ``start`` so that features are ready."""
+
+    start: Time
+    end: Time
+    warmup: Duration = 600 * 10**9
+    runs: Path = Path("runs")
+
+
+class LiveSettings(Settings):
+    """A live session: which adapter, with sandbox execution unless said otherwise."""
+
+    adapter: str
+    environment: Literal["live", "testnet"] = "live"
+    base_url_http: str | None = None
+    base_url_ws: str | None = None
+    state: Path = Path("runs/live-state")
+
+
+class RunConfig(Settings):
+    """Everything one run needs: data, bars, features, models, strategies, risk, venue, spans."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 7
+    data: DataSettings
+    bars: BarSpec
+    features: tuple[str, ...] = ()
+    regime: Annotated[regimes.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    volatility: Annotated[volatility.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    gate: GateSettings = GateSettings()
+    forecast: ForecastSettings | None = None
+    strategies: dict[str, StrategySettings]
+    risk: RiskSettings = RiskSettings()
+    venue: VenueSettings = VenueSettings()
+    train: TrainSettings
+    backtest: BacktestSettings
+    live: LiveSettings | None = None
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run config, with ``overrides`` of the form ``path.to.key=value`` applied on top.
+
+    Raises
+    ------
+    BeaufortError
+        Listing every problem of the file at once, each with its path in the file and the nearest known key.
+    """
+    return load_settings(RunConfig, path, overrides)
+
+
+def load_settings[T: Settings](model: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+    """Read a TOML file into ``model``; see ``load_config``."""
+    try:
+        tree = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise BeaufortError(f"{path}: no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BeaufortError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return model.model_validate(tree)
+    except pydantic.ValidationError as error:
+        problems = [_describe(model, e) for e in error.errors()]
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise BeaufortError("\n".join([f"{path}: {count}", *(f"  {p}" for p in problems)])) from None
+
+
+def to_toml(settings: Settings) -> str:
+    """The resolved settings, defaults included, as TOML that reads back to the same."""
+    return tomli_w.dumps(json.loads(settings.model_dump_json(exclude_none=True)))
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise BeaufortError(f"--set {override!r}: write path.to.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string, so that --set name=abc needs no quotes
+    *parents, last = key.strip().split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise BeaufortError(f"--set {override!r}: {parent!r} is a value, not a table")
+    node[last] = value
+
+
+def _describe(model: type[Settings], error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(model, error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"{place}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{place}: missing; this key is required"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
+    message = error["msg"].removeprefix("Value error, ")
+    value = error["input"]
+    shown = "" if isinstance(value, dict) or repr(value) in message else f" (got {value!r})"
+    return f"{place}: {message}{shown}" if place else f"{message}{shown}"
+
+
+def _known_keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """Field names of the model that stands at ``loc`` (pydantic puts the tag of a union into the path)."""
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, Settings):
+            field = model.model_fields.get(part)
+            model = field.annotation if field else model
+            continue
+        origin = typing.get_origin(model)
+        arguments = typing.get_args(model)
+        if origin is Annotated:
+            return _known_keys(arguments[0], loc[loc.index(part) :])
+        if origin in (dict, tuple, list):
+            model = arguments[-1] if arguments[-1] is not Ellipsis else arguments[0]
+        elif origin in (typing.Union, types.UnionType):
+            tagged = [m for m in _members(model) if _tag(m) == part]
+            model = tagged[0] if tagged else next((m for m in _members(model)), model)
+    members = _members(model)
+    return [name for m in members for name in m.model_fields]
+
+
+def _members(model: Any) -> list[type[Settings]]:
+    if isinstance(model, type):
+        return [model] if issubclass(model, Settings) else []
+    if isinstance(model, typing.TypeAliasType):
+        return _members(model.__value__)
+    return [member for argument in typing.get_args(model) for member in _members(argument)]
+
+
+def _tag(model: type[Settings]) -> Any:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
