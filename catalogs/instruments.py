@@ -1,0 +1,160 @@
+"""Instruments written down in a config and built into the ones of Nautilus: perpetuals and spot pairs."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from nautilus_trader.model import (
+    CryptoPerpetual,
+    Currency,
+    CurrencyPair,
+    InstrumentId,
+    Money,
+    Price,
+    Quantity,
+    Symbol,
+)
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from features.settings import Settings
+
+type Instrument = CryptoPerpetual | CurrencyPair
+
+_Positive = Annotated[Decimal, Field(gt=0)]
+_Fraction = Annotated[Decimal, Field(ge=-1, lt=1)]
+
+
+class _Common(Settings):
+    """What perpetuals and pairs share.
+
+    Parameters
+    ----------
+    id : str
+        Nautilus instrument id, ``"BTCUSDT-PERP.BINANCE"``.
+    base, quote : str
+        Currency codes.
+    price_increment, size_increment : decimal
+        Tick and lot. Their written decimal places are the precisions: ``"0.50"`` means two places.
+    raw_symbol : str, optional
+        The venue's own name; the symbol of ``id`` where absent.
+    maker_fee, taker_fee : decimal
+        Fractions of the notional, negative for a rebate. Nautilus takes fees from the venue's fee model, so
+        they are kept in the instrument's ``info`` for whoever configures the venue.
+    min_quantity, max_quantity, min_notional : decimal, optional
+        Order limits.
+    """
+
+    id: str
+    base: str
+    quote: str
+    price_increment: _Positive
+    size_increment: _Positive
+    raw_symbol: str | None = None
+    maker_fee: _Fraction = Decimal("0.0002")
+    taker_fee: _Fraction = Decimal("0.0005")
+    min_quantity: _Positive | None = None
+    max_quantity: _Positive | None = None
+    min_notional: _Positive | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _check_id(cls, value: str) -> str:
+        symbol, _, venue = value.rpartition(".")
+        if not symbol or not venue:
+            raise ValueError(f"{value!r} is not SYMBOL.VENUE, such as BTCUSDT-PERP.BINANCE")
+        return value
+
+    @field_validator("price_increment", "size_increment")
+    @classmethod
+    def _check_places(cls, value: Decimal) -> Decimal:
+        if places(value) > 16:
+            raise ValueError(f"{value} has more than 16 decimal places")
+        return value
+
+    def _arguments(self) -> dict[str, Any]:
+        price, size = places(self.price_increment), places(self.size_increment)
+        return {
+            "instrument_id": InstrumentId.from_str(self.id),
+            "raw_symbol": Symbol(self.raw_symbol or self.id.rpartition(".")[0]),
+            "base_currency": Currency.from_str(self.base),
+            "quote_currency": Currency.from_str(self.quote),
+            "price_precision": price,
+            "size_precision": size,
+            "price_increment": Price.from_str(f"{self.price_increment:.{price}f}"),
+            "size_increment": Quantity.from_str(f"{self.size_increment:.{size}f}"),
+            "lot_size": Quantity.from_str(f"{self.size_increment:.{size}f}"),
+            "min_quantity": _quantity(self.min_quantity, size),
+            "max_quantity": _quantity(self.max_quantity, size),
+            "min_notional": None
+            if self.min_notional is None
+            else Money.from_str(f"{self.min_notional} {self.quote}"),
+            "ts_event": 0,
+            "ts_init": 0,
+            "info": {"maker_fee": str(self.maker_fee), "taker_fee": str(self.taker_fee)},
+        }
+
+
+class PerpetualSettings(_Common):
+    """A perpetual future, linear or inverse.
+
+    Parameters
+    ----------
+    settlement : str, optional
+        Currency of profit and loss; the quote, or the base of an inverse contract, where absent.
+    inverse : bool
+        Contracts are worth a fixed amount of the quote and settle in the base.
+    multiplier : int
+        Contract value: base units a contract (quote units where inverse).
+    margin_init, margin_maint : decimal
+        Fractions of the notional.
+    """
+
+    kind: Literal["perpetual"] = "perpetual"
+    settlement: str | None = None
+    inverse: bool = False
+    multiplier: PositiveInt = 1
+    margin_init: _Fraction = Decimal("0.01")
+    margin_maint: _Fraction = Decimal("0.005")
+
+    @model_validator(mode="after")
+    def _check_margins(self) -> "PerpetualSettings":
+        if not 0 <= self.margin_maint <= self.margin_init:
+            raise ValueError(
+                f"margin_maint {self.margin_maint} must lie between 0 and margin_init {self.margin_init}"
+            )
+        return self
+
+    def build(self) -> CryptoPerpetual:
+        """The Nautilus instrument."""
+        return CryptoPerpetual(
+            **self._arguments(),
+            settlement_currency=Currency.from_str(
+                self.settlement or (self.base if self.inverse else self.quote)
+            ),
+            is_inverse=self.inverse,
+            multiplier=Quantity.from_str(str(self.multiplier)),
+            margin_init=self.margin_init,
+            margin_maint=self.margin_maint,
+        )
+
+
+class SpotSettings(_Common):
+    """A spot pair."""
+
+    kind: Literal["spot"]
+
+    def build(self) -> CurrencyPair:
+        """The Nautilus instrument."""
+        return CurrencyPair(**self._arguments())
+
+
+InstrumentSettings = Annotated[PerpetualSettings | SpotSettings, Field(discriminator="kind")]
+"""One ``[[instrument]]`` entry of a config."""
+
+
+def places(increment: Decimal) -> int:
+    """Decimal places that ``increment`` is written with."""
+    return max(0, -int(increment.as_tuple().exponent))
+
+
+def _quantity(value: Decimal | None, size_precision: int) -> Quantity | None:
+    return None if value is None else Quantity.from_str(f"{value:.{size_precision}f}")
