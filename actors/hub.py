@@ -23,10 +23,10 @@ from nautilus_trader.model import (
 )
 
 from actors.guard import RunGuard
-from features.bars import BarSpec, EventBarClock
+from features.bars import BarSpec
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel
-from features.messages import FeatureBar
+from features.messages import FeatureBar, SeriesValue
 
 _pack = struct.Struct("=qhhidd").pack  # the layout of EVENT
 assert struct.calcsize("=qhhidd") == EVENT.itemsize
@@ -36,6 +36,8 @@ _BID, _ASK, _CLEAR = int(EventKind.BID), int(EventKind.ASK), int(EventKind.CLEAR
 _QUOTE_BID, _QUOTE_ASK = int(EventKind.QUOTE_BID), int(EventKind.QUOTE_ASK)
 _CLOSE, _SERIES = int(EventKind.CLOSE), int(EventKind.SERIES)
 _MARK, _INDEX, _FUNDING = int(EventKind.MARK), int(EventKind.INDEX), int(EventKind.FUNDING)
+_BUYER, _SELLER = AggressorSide.BUY, AggressorSide.SELL  # enum members are single objects: "is" is enough
+_BUYS, _DELETES, _CLEARS = OrderSide.BUY, BookAction.DELETE, BookAction.CLEAR
 _F_LAST = 128  # Nautilus: the last delta of an atomic book update
 
 
@@ -61,18 +63,140 @@ class HubConfig:
     streams: tuple[HubStream, ...]
     bars: BarSpec
     guard: RunGuard
+    series: tuple[str, ...] = ()
     on_bar: Callable[[int, int], None] | None = None
 
 
 class FeatureHub(DataActor):
-    """Buffers raw events, closes bars by ``ts_init``, runs the kernel, publishes features."""
+    """Buffers raw events, closes bars by ``ts_init``, runs the kernel, publishes features.
+
+    A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``, because live
+    queues may hand over a timer before a late event; what came with ``ts_init >= t1`` waits for the next bar.
+    """
 
     def __init__(self, config: HubConfig) -> None:
         super().__init__(config)
         self._c = config
-        self._kernel = config.kernel
         self.state = config.kernel.initial_state()
         self._records: list[bytes] = []
         self._stream_of = {s.instrument_id: i for i, s in enumerate(config.streams)}
-        self._single = len(config.streams) == 1
-        self._event_clock = EventBarClock(config.bars) if config.bars.kind in ("volume", "dollar") else None
+        self._only = 0 if len(config.streams) == 1 else None
+        self._event_clock = config.bars.per_trade() if config.bars.kind in ("volume", "dollar") else None
+        self._fire = config.guard.watch(self, self._on_close_due)
+        watch = config.guard.watch
+        if self._event_clock is not None:
+            self.on_trade = watch(self, self._on_trade_counted)
+
+    # -- subscriptions ---------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        bars = self._c.bars
+        for stream in self._c.streams:
+            self._subscribe(stream)
+        if self._c.series:
+            self.subscribe_topic("series", self._c.guard.watch(self, self._on_series))
+        if bars.kind == "clock":
+            now = self.clock.timestamp_ns()
+            first = now // bars.interval * bars.interval + bars.grace
+            # A timer first fires one interval after its start: at the first close after now, plus the grace.
+            self.clock.set_timer_ns("bars", bars.interval, start_time_ns=first, callback=self._fire)
+
+    def _subscribe(self, stream: HubStream) -> None:
+        iid = stream.instrument_id
+        if stream.book == "deltas":
+            self.subscribe_book_deltas(iid, BookType.L2_MBP)
+        elif stream.book == "quotes":
+            self.subscribe_quotes(iid)
+        if stream.trades:
+            self.subscribe_trades(iid)
+        if stream.mark:
+            self.subscribe_mark_prices(iid)
+        if stream.index:
+            self.subscribe_index_prices(iid)
+        if stream.funding:
+            self.subscribe_funding_rates(iid)
+        if stream.bars is not None:
+            self.subscribe_bars(stream.bars)
+
+    # -- raw data: read the fields, append one record ----------------------------------------------------------------
+
+    def on_trade(self, trade: Any) -> None:
+        stream = self._only
+        if stream is None:
+            stream = self._stream_of[trade.instrument_id]
+        side = trade.aggressor_side
+        kind = _TRADE_BUY if side is _BUYER else _TRADE_SELL if side is _SELLER else _TRADE
+        self._records.append(
+            _pack(trade.ts_init, kind, stream, 0, trade.price.as_double(), trade.size.as_double())
+        )
+
+    def _on_trade_counted(self, trade: Any) -> None:
+        FeatureHub.on_trade(self, trade)
+        if self._stream_of[trade.instrument_id] == 0:
+            close = self._event_clock.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
+            if close is not None:
+                self.clock.set_time_alert_ns(f"bar-{close}", close + self._c.bars.grace, callback=self._fire)
+
+    def on_quote(self, quote: Any) -> None:
+        stream = self._only
+        if stream is None:
+            stream = self._stream_of[quote.instrument_id]
+        ts = quote.ts_init
+        append = self._records.append
+        append(_pack(ts, _QUOTE_BID, stream, 0, quote.bid_price.as_double(), quote.bid_size.as_double()))
+        append(_pack(ts, _QUOTE_ASK, stream, LAST, quote.ask_price.as_double(), quote.ask_size.as_double()))
+
+    def on_book_deltas(self, deltas: Any) -> None:
+        stream = self._only
+        if stream is None:
+            stream = self._stream_of[deltas.instrument_id]
+        ts = deltas.ts_init
+        append = self._records.append
+        for delta in deltas.deltas:
+            action = delta.action
+            last = LAST if delta.flags & _F_LAST else 0
+            if action is _CLEARS:
+                append(_pack(ts, _CLEAR, stream, last, 0.0, 0.0))
+                continue
+            order = delta.order
+            size = 0.0 if action is _DELETES else order.size.as_double()
+            append(_pack(ts, _BID if order.side is _BUYS else _ASK, stream, last, order.price.as_double(), size))
+
+    def on_mark_price(self, mark: Any) -> None:
+        self._slow(mark.ts_init, _MARK, self._stream_of[mark.instrument_id], mark.value.as_double())
+
+    def on_index_price(self, index: Any) -> None:
+        self._slow(index.ts_init, _INDEX, self._stream_of[index.instrument_id], index.value.as_double())
+
+    def on_funding_rate(self, funding: Any) -> None:
+        self._slow(funding.ts_init, _FUNDING, self._stream_of[funding.instrument_id], float(funding.rate))
+
+    def _on_series(self, value: SeriesValue) -> None:
+        self._slow(value.ts_init, _SERIES, self._c.series.index(value.name), value.value)
+
+    def _slow(self, ts: int, kind: int, stream: int, value: float) -> None:
+        self._records.append(_pack(ts, kind, stream, 0, value, 0.0))
+
+    # -- bars --------------------------------------------------------------------------------------------------------
+
+    def _on_close_due(self, event: Any) -> None:
+        self._close(event.ts_event - self._c.bars.grace)
+
+    def _close(self, t1: int) -> None:
+        """Close the bar that ends at ``t1``: compute its features and tell everyone."""
+        arrived = np.frombuffer(b"".join(self._records), EVENT)
+        self._records.clear()
+        late = arrived["ts"] >= t1
+        if late.any():
+            self._records.extend(record.tobytes() for record in arrived[late])
+            arrived = arrived[~late]
+        closing = np.empty(len(arrived) + 1, EVENT)
+        closing[:-1] = sort_events(arrived)
+        closing[-1] = (t1, _CLOSE, 0, 0, 0.0, 0.0)
+        values, price = self._c.kernel.step(self.state, closing)
+        self._publish(t1, values, price, len(arrived))
+
+    def _publish(self, ts: int, values: np.ndarray, price: float, events: int) -> None:
+        self.publish_message("features", FeatureBar(ts, values, bool(np.isfinite(values).all()), price))
+        if self._c.on_bar is not None:
+            self._c.on_bar(ts, events)

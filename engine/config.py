@@ -154,6 +154,11 @@ def load_settings[T: Settings](model: type[T], path: Path, overrides: Sequence[s
         raise BeaufortError(f"{path}: no such file") from None
     except tomllib.TOMLDecodeError as error:
         raise BeaufortError(f"{path}: not valid TOML: {error}") from None
+    return settings_from(model, str(path), tree, overrides)
+
+
+def settings_from[T: Settings](model: type[T], origin: str, tree: dict[str, Any], overrides: Sequence[str]) -> T:
+    """``tree`` with ``overrides`` applied, as ``model``; ``origin`` names the source in errors."""
     for override in overrides:
         _apply(tree, override)
     try:
@@ -161,7 +166,7 @@ def load_settings[T: Settings](model: type[T], path: Path, overrides: Sequence[s
     except pydantic.ValidationError as error:
         problems = [_describe(model, e) for e in error.errors()]
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise BeaufortError("\n".join([f"{path}: {count}", *(f"  {p}" for p in problems)])) from None
+        raise BeaufortError("\n".join([f"{origin}: {count}", *(f"  {p}" for p in problems)])) from None
 
 
 def to_toml(settings: Settings) -> str:

@@ -50,3 +50,11 @@ class RiskState(NamedTuple):
     size_factor: float  # multiplies every new size
     equity: float
     drawdown: float  # 0.05 is five per cent under the peak
+
+
+class SeriesValue(NamedTuple):
+    """Topic ``series``: one value of an external series, at its publication."""
+
+    name: str
+    ts_init: int
+    value: float

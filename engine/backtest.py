@@ -1,0 +1,268 @@
+"""Backtests: the assembled components over a catalog, faithful (every tick through the hub) or replay."""
+
+import dataclasses
+import importlib.metadata
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from nautilus_trader.backtest import (
+    BacktestDataConfig,
+    BacktestEngineConfig,
+    BacktestNode,
+    BacktestRunConfig,
+    BacktestVenueConfig,
+)
+from nautilus_trader.common import CacheConfig, LoggerConfig, LogLevel
+from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
+from nautilus_trader.model import AccountType, BookType, InstrumentId, NautilusDataType, OmsType
+
+from actors.guard import RunGuard
+from engine.assembly import Components, assemble
+from engine.bundles import Models
+from engine.config import RunConfig, to_toml
+from engine.errors import BeaufortError
+from engine.pipeline import Market
+from engine.progress import Meter, meter
+from engine.runs import RunLogs, new_run_folder, write_run
+
+Mode = Literal["faithful", "replay"]
+
+_CHUNK = 100_000  # events Nautilus streams at a time
+_TYPES = {
+    "deltas": NautilusDataType.OrderBookDelta,
+    "quotes": NautilusDataType.QuoteTick,
+    "trades": NautilusDataType.TradeTick,
+    "bars": NautilusDataType.Bar,
+    "mark": NautilusDataType.MarkPriceUpdate,
+    "index": NautilusDataType.IndexPriceUpdate,
+    "funding": NautilusDataType.FundingRateUpdate,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """One kind of data of one instrument that the backtest plays."""
+
+    data_type: str
+    identifier: str  # instrument id, or bar type
+    instrument: str
+
+
+def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple[Path, bool]:
+    """Run ``config`` and write its run folder.
+
+    Returns
+    -------
+    folder : Path
+    complete : bool
+        False where the run was interrupted; what it did until then is in the folder all the same.
+
+    Raises
+    ------
+    BeaufortError
+        If data or bundles are missing or do not fit, or a component failed (the partial run is written first).
+    """
+    market = Market(config)
+    models = market.models()
+    started = datetime.now(UTC)
+    with meter(f"{mode} backtest {config.name}") as running:
+        outcome = play(market, models, mode, None if quiet else running)
+    folder = new_run_folder(config.backtest.runs, config.name)
+    manifest = {
+        "name": config.name,
+        "mode": mode,
+        "started": started.isoformat(),
+        "wall_s": outcome.wall_s,
+        "events": outcome.events,
+        "start": config.backtest.start,
+        "end": outcome.reached,
+        "complete": outcome.complete,
+        "data_fingerprint": market.fingerprint(),
+        **describe(market, models),
+    }
+    write_run(folder, manifest, to_toml(config), outcome.logs, outcome.orders)
+    if outcome.failures:
+        raise BeaufortError(
+            f"the run failed after {outcome.events:,} events; what it did until then is in {folder}\n{outcome.failures[0]}"
+        )
+    return folder, outcome.complete
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a backtest did, in memory."""
+
+    logs: RunLogs
+    orders: list[tuple[Any, ...]]
+    events: int
+    wall_s: float
+    reached: int
+    complete: bool
+    failures: list[str]
+
+
+def play(market: Market, models: Models, mode: Mode, running: Meter | None = None) -> Outcome:
+    """Run the assembled components over the market's backtest span."""
+    config = market.config
+    span = config.backtest
+    if span.end <= span.start:
+        raise BeaufortError("backtest.end is not after backtest.start")
+    first = market.data_start(span.start)
+    feeds = played_feeds(market, mode)
+    total = sum(market.catalog.rows_between(f.identifier, f.data_type, first, span.end) for f in feeds)
+    guard = RunGuard()
+    reached = [span.start]
+
+    def on_bar(ts: int) -> None:
+        reached[0] = ts
+        if running is not None:
+            share = (ts - first) / (span.end - first)
+            running.update(share, round(share * total))
+
+    logs = RunLogs()
+    components = assemble(market, models, mode, logs, guard, first=first, on_bar=on_bar)
+    node = BacktestNode([_run_config(market, feeds, first)])
+    try:
+        try:
+            node.build()
+            for actor in components.actors:
+                node.add_actor(config.name, actor)
+            for strategy in components.strategies:
+                node.add_strategy(config.name, strategy)
+        except RuntimeError as error:
+            raise BeaufortError(f"the backtest could not be built: {error}") from error
+        with _stop_on_interrupt(guard):
+            began = time.perf_counter()
+            try:
+                (result,) = node.run()
+                failures = guard.failures
+            except RuntimeError as error:
+                result, failures = None, [*guard.failures, str(error)]
+            wall = time.perf_counter() - began
+        orders = components.order_rows(node.get_engine_cache(config.name)) if result else []
+    finally:
+        node.dispose()
+    complete = not failures and not guard.stop_requested
+    return Outcome(
+        logs, orders, result.iterations if result else 0, wall, span.end if complete else reached[0], complete, failures
+    )
+
+
+def played_feeds(market: Market, mode: Mode) -> list[Feed]:
+    """What Nautilus plays: all that the venue of the traded instrument needs to match, and in faithful mode also what
+    the hub reads of the others. In replay the kernel's reading was done in batch."""
+    config = market.config
+    feeds = []
+    for alias, stream in zip(config.data.aliases, market.streams, strict=True):
+        traded = alias == config.data.trade
+        if not traded and mode == "replay":
+            continue
+        settings = config.data.streams[alias]
+        wanted = list(stream.data_types())
+        if traded:
+            wanted += [settings.book] if settings.book != "none" else []
+            wanted += ["trades"] if settings.trades else []
+            wanted += [t for t in ("mark", "funding") if stream.instrument_id in market.catalog.identifiers(t)]
+        feeds += [Feed(t, stream.instrument_id, stream.instrument_id) for t in dict.fromkeys(wanted)]
+        if settings.bars is not None:
+            feeds.append(Feed("bars", settings.bars, stream.instrument_id))
+    return feeds
+
+
+def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:
+    config = market.config
+    end = config.backtest.end
+    path = str(market.catalog.path)
+    data = [
+        BacktestDataConfig(
+            data_type=_TYPES[feed.data_type],
+            catalog_path=path,
+            instrument_id=InstrumentId.from_str(feed.instrument),
+            bar_types=[feed.identifier] if feed.data_type == "bars" else None,
+            start_time=first,
+            end_time=end - 1,
+            batch_deltas=feed.data_type == "deltas",
+        )
+        for feed in feeds
+    ]
+    books = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "deltas"}
+    venues = [
+        _venue(config, venue, venue in books)
+        for venue in dict.fromkeys(feed.instrument.rpartition(".")[2] for feed in feeds)
+    ]
+    return BacktestRunConfig(
+        id=config.name,
+        venues=venues,
+        data=data,
+        engine=BacktestEngineConfig(
+            shutdown_on_error=True,
+            run_analysis=False,
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
+            cache=CacheConfig(tick_capacity=100, bar_capacity=100),
+        ),
+        chunk_size=_CHUNK,
+        raise_exception=True,
+        dispose_on_completion=False,
+        start=first,
+        end=end + config.bars.grace,  # so that the last bar's close still comes
+    )
+
+
+def _venue(config: RunConfig, name: str, has_book: bool) -> BacktestVenueConfig:
+    venue = config.venue
+    return BacktestVenueConfig(
+        name=name,
+        oms_type=OmsType.NETTING,
+        account_type=AccountType.MARGIN,
+        starting_balances=[venue.starting_balance],
+        book_type=BookType.L2_MBP if has_book else BookType.L1_MBP,
+        default_leverage=venue.default_leverage,
+        fee_model=MakerTakerFeeModel(venue.maker_fee, venue.taker_fee),
+        fill_model=DefaultFillModel(venue.fill_probability, venue.slip_probability, config.seed),
+        latency_model=StaticLatencyModel(base_latency_nanos=venue.latency),
+        queue_position=venue.queue_position,
+        liquidation_enabled=venue.liquidation,
+    )
+
+
+@contextmanager
+def _stop_on_interrupt(guard: RunGuard) -> Iterator[None]:
+    """The first Ctrl-C asks the run to stop at its next bar; a second one gives up at once."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        if guard.stop_requested:
+            raise KeyboardInterrupt
+        guard.stop_requested = True
+
+    try:
+        previous = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not the main thread: nobody can interrupt
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def describe(market: Market, models: Models) -> dict[str, Any]:
+    """What a run folder's manifest says of instrument, bars and models."""
+    instrument = market.traded
+    amount, _, currency = market.config.venue.starting_balance.partition(" ")
+    return {
+        "instrument": str(instrument.id),
+        "currency": currency.strip(),
+        "starting_equity": float(Decimal(amount.replace("_", ""))),
+        "bars": market.config.bars.describe(),
+        "multiplier": float(instrument.multiplier.as_double()),
+        "inverse": bool(getattr(instrument, "is_inverse", False)),
+        "bundles": [bundle.name for bundle in models.bundles],
+        "versions": {name: importlib.metadata.version(name) for name in ("beaufort", "nautilus_trader", "numpy")},
+    }

@@ -1,0 +1,275 @@
+"""The command line: ``beaufort <command>``. Thin: parses, calls, prints; every command's work is a function elsewhere."""
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from engine.errors import BeaufortError
+
+_Handler = Callable[[argparse.Namespace], int | None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 1 found problems, 2 a mistake to mend, 130 interrupted)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except BeaufortError as error:
+        print(f"beaufort: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("beaufort: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what a mistyped command or option was near to."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"beaufort: {message}\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = sorted(getattr(parsed, "options", ()))
+            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+            self.error(f"unknown argument {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return parsed
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"{value!r} is not known; {hint}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="beaufort", description="Regime-gated trading engine for crypto perpetual futures.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    config = commands.add_parser("config", help="show or describe run configs")
+    actions = config.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    _command(actions, "show", _config_show, "print the resolved config", config=True)
+    _command(actions, "schema", _config_schema, "print the JSON schema of run configs")
+
+    data = commands.add_parser("data", help="import, synthesize and check catalogs")
+    actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    p = _command(actions, "import", _data_import, "read tables into a catalog by a TOML mapping")
+    p.add_argument("mapping", type=Path, help="mapping file, such as configs/imports/standx.toml")
+    p.add_argument("--out", type=Path, required=True, help="catalog to write")
+    p.add_argument("--root", type=Path, help="folder the mapping's paths are relative to (default: $BEAUFORT_REAL_DATA)")
+    p = _command(actions, "synth", _data_synth, "make a synthetic market with known truth")
+    p.add_argument("--out", type=Path, required=True, help="catalog to write")
+    p.add_argument("--settings", type=Path, help="TOML file of synthetic market settings")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    p = _command(actions, "check", _data_check, "look for gaps, crossed books, one-sided trades and other defects")
+    p.add_argument("catalog", type=Path)
+    p.add_argument("--instrument", help="only this instrument id")
+    p.add_argument("--json", action="store_true")
+
+    p = _command(commands, "features", _features, "write the features the engine computes", config=True)
+    p.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    _command(commands, "train", _train, "fit the models and write bundles", config=True, as_json=True)
+    p = _command(commands, "backtest", _backtest, "trade a span of recorded data", config=True, as_json=True)
+    p.add_argument("--mode", choices=("faithful", "replay"), default="faithful", help="default: faithful")
+    p.add_argument("--no-report", action="store_true", help="leave out report.html")
+    p = _command(commands, "evaluate", _evaluate, "judge the models apart from money", config=True, as_json=True)
+    p.add_argument("--out", type=Path, help="HTML page to write (default: evaluation-<name>.html in the runs folder)")
+    audit = commands.add_parser("audit", help="prove that nothing looks ahead")
+    actions = audit.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    p = _command(actions, "lookahead", _audit, "cut the data at random times and compare", config=True, as_json=True)
+    p.add_argument("--cuts", type=int, default=5, help="number of random cuts (default: 5)")
+    p = _command(commands, "live", _live, "trade live data, by default with sandbox execution", config=True)
+    p.add_argument("--seconds", type=float, help="stop by itself after this long")
+    return parser
+
+
+def _command(
+    actions: Any, name: str, handler: _Handler, text: str, *, config: bool = False, as_json: bool = False
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=text, description=text)
+    if config:
+        parser.add_argument("config", type=Path, help="run config (TOML)")
+        parser.add_argument(
+            "--set", dest="overrides", action="append", default=[], metavar="path.to.key=value", help="override a key"
+        )
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=handler, options=parser._option_string_actions)
+    return parser
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from engine.config import load_config
+
+    return load_config(arguments.config, arguments.overrides)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, allow_nan=False))
+
+
+def _config_show(arguments: argparse.Namespace) -> None:
+    from engine.config import to_toml
+
+    print(to_toml(_load(arguments)), end="")
+
+
+def _config_schema(_arguments: argparse.Namespace) -> None:
+    from engine.config import RunConfig
+
+    print(json.dumps(RunConfig.model_json_schema(), indent=1))
+
+
+def _data_import(arguments: argparse.Namespace) -> int:
+    from catalogs.importing import ImportMapping, run_import
+    from engine.config import load_settings
+    from engine.progress import console, meter
+
+    mapping = load_settings(ImportMapping, arguments.mapping)
+    root = arguments.root or Path(os.environ.get("BEAUFORT_REAL_DATA", "../shared/data"))
+    if not root.is_dir():
+        raise BeaufortError(f"{root}: no such folder; give --root or set BEAUFORT_REAL_DATA")
+    with meter(f"import {arguments.mapping.stem}") as running:
+        try:
+            summary = run_import(
+                mapping, root, arguments.out, lambda _what, done, total: running.update(done / max(total, 1), done)
+            )
+        except (ValueError, KeyError, OSError) as error:
+            raise BeaufortError(_text(error)) from error
+    console.print(summary.render())
+    return 0
+
+
+def _data_synth(arguments: argparse.Namespace) -> None:
+    from catalogs.synth import SynthSettings, synthesize
+    from engine.config import load_settings, settings_from
+    from engine.progress import console, meter
+
+    if arguments.settings:
+        settings = load_settings(SynthSettings, arguments.settings, arguments.overrides)
+    else:
+        settings = settings_from(SynthSettings, "synth", {}, arguments.overrides)
+    with meter("synthesize") as running:
+        try:
+            summary = synthesize(settings, arguments.out, running.update)
+        except (ValueError, OSError) as error:
+            raise BeaufortError(_text(error)) from error
+    console.print(summary.render())
+
+
+def _data_check(arguments: argparse.Namespace) -> int:
+    from catalogs.check import check_catalog
+    from engine.progress import meter
+
+    with meter("check"):
+        try:
+            report = check_catalog(arguments.catalog, arguments.instrument)
+        except (FileNotFoundError, KeyError, ValueError) as error:
+            raise BeaufortError(_text(error)) from error
+    if arguments.json:
+        _print_json(report.to_dict())
+    else:
+        from rich.console import Console
+
+        Console().print(report.render())
+    return 1 if report.findings else 0
+
+
+def _features(arguments: argparse.Namespace) -> None:
+    from engine.pipeline import Market
+    from engine.progress import console, meter
+
+    config = _load(arguments)
+    market = Market(config)
+    start, end = config.backtest.start, config.backtest.end
+    with meter("features") as running:
+        first = market.data_start(start)
+        series = market.features(first, end, lambda done, total: running.update(done / total)).between(start + 1, end + 1)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"schema_hash": market.kernel.schema_hash, "schema": json.dumps(market.kernel.schema)}
+    series.table.save(arguments.out, metadata)
+    console.print(f"{arguments.out}: {len(series.table):,} bars x {len(series.table.names)} features")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from engine.progress import console
+    from engine.training import train
+
+    config = _load(arguments)
+    folders = train(config, lambda text: console.print(text, highlight=False))
+    if arguments.json:
+        _print_json({"bundles": [str(folder) for folder in folders]})
+
+
+def _backtest(arguments: argparse.Namespace) -> int:
+    from engine.backtest import run_backtest
+    from engine.progress import console
+    from engine.report import print_summary, summary, write_report
+
+    folder, complete = run_backtest(_load(arguments), arguments.mode)
+    result = summary(folder)
+    if not arguments.no_report:
+        write_report(folder)
+    if arguments.json:
+        _print_json(result)
+    else:
+        print_summary(result)
+    console.print(f"{folder}" + ("" if complete else " (interrupted: a partial run)"), highlight=False)
+    return 0 if complete else 130
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from engine.evaluation import evaluate
+    from engine.progress import console
+    from engine.report import print_evaluation, write_evaluation
+
+    config = _load(arguments)
+    results = evaluate(config, lambda text: console.print(text, highlight=False))
+    out = arguments.out or config.backtest.runs / f"evaluation-{config.name}.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_evaluation(results, out)
+    if arguments.json:
+        from engine.report import jsonable
+
+        _print_json(jsonable(results))
+    else:
+        print_evaluation(results)
+    console.print(str(out), highlight=False)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from engine.audit import audit_config, print_audit
+    from engine.progress import console
+
+    result = audit_config(_load(arguments), arguments.cuts, lambda text: console.print(text, highlight=False))
+    if arguments.json:
+        _print_json(result.to_dict())
+    else:
+        print_audit(result)
+    return 0 if result.clean else 1
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from engine.live import run_live
+
+    return run_live(_load(arguments), arguments.seconds)
+
+
+def _text(error: Exception) -> str:
+    """A KeyError's text without the quotes Python puts around it."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

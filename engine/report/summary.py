@@ -1,0 +1,169 @@
+"""The figures of a run as one JSON object and as a terminal table."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.report import metrics
+from engine.report.ledger import contract_of, keep_ledger, round_trips, slippage
+from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers, read_run, regimes
+
+
+def summary(run_folder: Path) -> dict[str, Any]:
+    """The figures of the run in ``run_folder``, which are also written there as ``summary.json``.
+
+    Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
+    what is undefined (no trades, a span too short) is None. ``gross_pnl`` is what prices gave, slippage
+    included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` positive where paid and ``funding``
+    positive where received. ``unexplained`` is the change of recorded equity that the ledger of fills and
+    funding does not account for: it should be rounding.
+    """
+    figures = summarize(read_run(run_folder))
+    path = run_folder / "summary.json"
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)
+    return figures
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """``summary`` of a run already read; writes nothing."""
+    manifest = run.manifest
+    starting, start, end = manifest["starting_equity"], manifest["start"], manifest["end"]
+    ledger, trips, contract = keep_ledger(run), round_trips(run), contract_of(run)
+    ts, equity = integers(run.equity, "ts"), floats(run.equity, "equity")
+    known = np.isfinite(equity)
+    ts_known, equity_known = ts[known], equity[known]
+    period = metrics.sampling_period(end - start)
+    returns = (
+        metrics.periodic_returns(ts_known, equity_known, starting, start, period) if period else np.empty(0)
+    )
+    year = period or metrics.DAY
+    gross, fees, funding = (float(part.sum()) for part in (ledger.gross, ledger.fees, ledger.funding))
+    net = gross - fees + funding
+    cells = ledger.by_regime_and_strategy()
+    notional = contract.notional(floats(run.fills, "qty"), floats(run.fills, "price"))
+    slipped = float(slippage(run).sum())
+    did = acted(run.decisions)
+    figures = {
+        "run": run.folder.name,
+        "mode": manifest["mode"],
+        "events": manifest["events"],
+        "wall_s": manifest["wall_s"],
+        "decisions": len(run.decisions),
+        "orders": len(run.orders),
+        "fills": len(run.fills),
+        "gross_pnl": gross,
+        "fees": fees,
+        "funding": funding,
+        "net_pnl": net,
+        "sharpe": metrics.sharpe(returns, year),
+        "max_drawdown": metrics.max_drawdown(equity_known, starting),
+        "win_rate": metrics.win_rate(trips),
+        "profit_factor": metrics.profit_factor(trips),
+        "time_in_regime": metrics.time_in_regime(ts, regimes(run.equity)),
+        "pnl_by_regime": _named(LABELS, cells.sum(axis=1)),
+        "pnl_by_strategy": _named(ledger.strategies, cells.sum(axis=0)),
+        "fingerprint": metrics.fingerprint(run.decisions, run.fills),
+        "complete": manifest["complete"],
+        "currency": manifest["currency"],
+        "starting_equity": starting,
+        "return": net / starting if starting else math.nan,
+        "bars": len(ts),
+        "acted": int(did.sum()),
+        "round_trips": len(trips),
+        "sharpe_error": metrics.sharpe_error(returns, year),
+        "sharpe_period_s": period // 10**9 if period else None,
+        "sortino": metrics.sortino(returns, year),
+        "slippage": slipped,
+        "slippage_bps": _ratio(slipped, notional.sum(), 1e4),
+        "turnover": _ratio(notional.sum(), starting),
+        "maker_share": _ratio(notional[flags(run.fills, "maker")].sum(), notional.sum()),
+        "exposure_time": metrics.exposure_time(ts, floats(run.equity, "position")),
+        "pnl_by_regime_and_strategy": {
+            label: _named(ledger.strategies, row) for label, row in zip(LABELS, cells, strict=True)
+        },
+        "reasons_not_to_act": _counts(run, ~did),
+        "unexplained": float(equity_known[-1]) - starting - net if len(equity_known) else math.nan,
+    }
+    return _finite(figures)
+
+
+def print_summary(figures: dict[str, Any], console: Console | None = None) -> None:
+    """Print ``figures`` as a table, net first and never without gross."""
+    console = console or Console()
+    money = figures["currency"]
+    table = Table(
+        title=Text(f"{figures['run']} ({figures['mode']})"), show_header=False, title_justify="left"
+    )
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    if not figures["complete"]:
+        table.add_row(
+            Text("incomplete", style="bold red"), "the run was stopped; figures cover what it reached"
+        )
+    net = figures["net_pnl"]
+    share = f"  ({_show(figures['return'], '+.2%')})"
+    table.add_row(Text("net PnL", style="bold"), Text(f"{amount(net)} {money}{share}", style="bold"))
+    table.add_row("  gross PnL", f"{amount(figures['gross_pnl'])} {money}")
+    table.add_row("  fees", f"{amount(-figures['fees'])} {money}")
+    table.add_row("  funding", f"{amount(figures['funding'])} {money}", end_section=True)
+    error = figures["sharpe_error"]
+    table.add_row(
+        "Sharpe (365 d)", _show(figures["sharpe"], ".2f") + (f" ± {error:.2f}" if error is not None else "")
+    )
+    table.add_row("max drawdown", _show(figures["max_drawdown"], ".2%"))
+    table.add_row(f"win rate of {figures['round_trips']} round trips", _show(figures["win_rate"], ".1%"))
+    table.add_row("profit factor", _show(figures["profit_factor"], ".2f"), end_section=True)
+    for label in LABELS:
+        spent, earned = figures["time_in_regime"][label], figures["pnl_by_regime"][label]
+        if spent or earned:
+            table.add_row(f"{label} ({spent:.0%} of time), net", amount(earned))
+    for name, earned in figures["pnl_by_strategy"].items():
+        table.add_row(Text(f"{name}, net"), amount(earned))
+    table.add_section()
+    counts = f"{figures['decisions']:,} → {figures['acted']:,} → {figures['orders']:,} → {figures['fills']:,}"
+    table.add_row("decisions → acted → orders → fills", counts)
+    pace = f"  ({figures['events'] / figures['wall_s']:,.0f}/s)" if figures["wall_s"] else ""
+    table.add_row("events", f"{figures['events']:,}{pace}")
+    table.add_row("fingerprint", figures["fingerprint"][:16])
+    console.print(table)
+
+
+def amount(value: float) -> str:
+    """Money with its sign: two decimals, four significant figures below one unit."""
+    return f"{value:+,.2f}" if abs(value) >= 1 or value == 0 else f"{value:+.4g}"
+
+
+def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _ratio(part: float, whole: float, scale: float = 1.0) -> float:
+    return float(part / whole * scale) if whole else math.nan
+
+
+def _counts(run: Run, rows: np.ndarray) -> dict[str, int]:
+    found = pc.value_counts(run.decisions["reason"].filter(pa.array(rows))).to_pylist() if len(rows) else []
+    return {
+        item["values"]: item["counts"] for item in sorted(found, key=lambda i: (-i["counts"], i["values"]))
+    }
+
+
+def _show(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

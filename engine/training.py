@@ -1,0 +1,127 @@
+"""Fitting what a config names, on its training span only, into bundles: one, or one a walk-forward window."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.bundles import load_bundle, write_bundle
+from engine.config import RunConfig, to_toml
+from engine.errors import BeaufortError
+from engine.pipeline import BarSeries, Market, bar_identity
+from features.causal import CausalFilter, Chain
+from features.settings import format_time
+from volatility.gate import fit_gate
+
+_FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stays valid until replaced
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One fit: trained on bars that close in ``(start, end]``, allowed to speak in ``[end, valid_to)``."""
+
+    start: int
+    end: int
+    valid_to: int
+
+    @property
+    def name(self) -> str:
+        """Folder name of its bundle."""
+        return format_time(self.end).replace(":", "").replace("+0000", "Z")
+
+
+def windows(config: RunConfig) -> list[Window]:
+    """The fits a config asks for: its training span, then by schedule until the backtest's end."""
+    train = config.train
+    schedule = train.schedule
+    if train.end <= train.start:
+        raise BeaufortError(f"train.end {format_time(train.end)} is not after train.start {format_time(train.start)}")
+    if schedule is None:
+        return [Window(train.start, train.end, train.valid_to or _FOREVER)]
+    last = train.valid_to or config.backtest.end
+    found = [Window(train.start, train.end, min(train.end + schedule.step, last))]
+    while found[-1].valid_to < last:
+        end = found[-1].valid_to
+        found.append(Window(end - schedule.window, end, min(end + schedule.step, last)))
+    return found
+
+
+def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """Fit every window and write its bundle. A bundle already written by the same config and data is kept, so an
+    interrupted training goes on where it stopped.
+
+    Returns the bundles' folders, in order of time.
+    """
+    market = Market(config)
+    fingerprint = market.fingerprint()
+    identity = _identity(config)
+    folders = []
+    for window in windows(config):
+        folder = config.train.bundles / window.name
+        folders.append(folder)
+        if _is_current(folder, fingerprint, identity, window):
+            say(f"{folder}: up to date")
+            continue
+        say(f"{folder}: fitting on {format_time(window.start)} .. {format_time(window.end)}")
+        series = market.features(market.data_start(window.start), window.end).between(window.start, window.end + 1)
+        stages, metrics = fit(config, series, say)
+        write_bundle(
+            folder,
+            stages,
+            schema=market.kernel.schema,
+            bars=bar_identity(config),
+            config=identity,
+            trained=(window.start, window.end),
+            valid=(window.end, window.valid_to),
+            data_fingerprint=fingerprint,
+            metrics=metrics,
+        )
+    return folders
+
+
+def fit(
+    config: RunConfig, series: BarSeries, say: Callable[[str], None] = lambda text: None
+) -> tuple[dict[str, CausalFilter], dict[str, Any]]:
+    """All stages fitted on ``series``, and a few words on each fit for the manifest."""
+    table = series.table
+    ready = np.isfinite(table.values).all(axis=1)
+    if not ready.any():
+        never = [n for n, column in zip(table.names, table.values.T, strict=True) if not np.isfinite(column).any()]
+        raise BeaufortError(
+            f"training span: none of its {len(table)} bars has every feature known; never known: {', '.join(never) or '-'}"
+        )
+    stages: dict[str, CausalFilter] = {}
+    try:
+        say(f"  regime: {config.regime.kind}")
+        stages["regime"] = config.regime.fit(table, config.seed)
+        say(f"  volatility: {config.volatility.kind}")
+        forecaster = config.volatility.fit(table, config.seed)
+        forecasts = forecaster.run(table.columns(forecaster.inputs))[:, forecaster.outputs.index("volatility")]
+        stages["volatility"] = Chain(forecaster, fit_gate(config.gate, forecasts))
+        if config.forecast is not None:
+            say(f"  forecast: {config.forecast.kind}")
+            stages["forecast"] = config.forecast.fit(table, series.price, config.seed)
+    except ValueError as error:
+        raise BeaufortError(f"training failed: {error}") from error
+    return stages, {"bars": len(table), "bars_ready": int(ready.sum())}
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    """What of a config decides a fit; compared to know whether a bundle is up to date."""
+    dumped = config.model_dump(mode="json")
+    return {key: dumped[key] for key in ("seed", "data", "bars", "regime", "volatility", "gate", "forecast")}
+
+
+def _is_current(folder: Path, fingerprint: str, identity: dict[str, Any], window: Window) -> bool:
+    try:
+        manifest = load_bundle(folder).manifest
+    except BeaufortError:
+        return False
+    return (
+        manifest["data_fingerprint"] == fingerprint
+        and manifest["config"] == identity
+        and manifest["trained"] == {"from": format_time(window.start), "to": format_time(window.end)}
+        and manifest["valid"] == {"from": format_time(window.end), "to": format_time(window.valid_to)}
+    )
