@@ -1,0 +1,1 @@
+"""What a run leaves for people: figures, and pages that open offline."""
