@@ -1,11 +1,16 @@
 """What every volatility model shares: its settings, its inputs and outputs, and the data it is fitted on."""
 
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
 import numpy as np
 from pydantic import Field
 
 from features.causal import CausalFilter
 from features.settings import Settings
 from features.table import FeatureTable
+from volatility.scores import realized_variance
 
 OUTPUTS = ("volatility", "bar_volatility")
 """What every forecaster says: the standard deviation of the log return over the next ``horizon`` bars, and of the next
@@ -39,21 +44,52 @@ class VolatilitySettings(Settings):
         raise NotImplementedError
 
 
-def training_returns(table: FeatureTable, settings: VolatilitySettings, least: int = 500) -> np.ndarray:
-    """The last ``max_rows`` finite log returns of the training span, shape (n,).
+def training_rows(table: FeatureTable, settings: VolatilitySettings, least: int = 500) -> np.ndarray:
+    """The last ``max_rows`` bars' columns without the bars that miss one, shape (n, number of columns).
 
     Raises
     ------
     ValueError
-        If fewer than ``least`` are finite, or they never move.
+        If fewer than ``least`` are finite, or the returns never move.
     """
-    returns = table.column(settings.returns)[-settings.max_rows :]
-    returns = returns[np.isfinite(returns)]
-    if len(returns) < least:
+    rows = table.columns(settings.columns)[-settings.max_rows :]
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(rows) < least:
         raise ValueError(
-            f"volatility: {len(returns)} finite values of {settings.returns!r} in the training span, "
+            f"volatility: {len(rows)} finite rows of {', '.join(settings.columns)} in the training span, "
             f"the fit needs {least}; train on a longer span"
         )
-    if not np.any(returns):
+    if not np.any(rows[:, 0]):
         raise ValueError(f"volatility: every value of {settings.returns!r} in the training span is zero; nothing to fit")
-    return returns
+    return rows
+
+
+class Level(NamedTuple):
+    """How a model's variance over the horizon is put right in level: ``factor * clip(variance, least, most)``."""
+
+    factor: float = 1.0
+    least: float = 0.0
+    most: float = math.inf
+
+
+def calibrated[F: Any](model: F, xs: np.ndarray) -> F:
+    """``model`` with the ``Level`` that the training span asks for.
+
+    ``least`` is a quarter of the smallest positive variance that the span realized over the model's horizon, ``most``
+    the largest: the forecast of a mean has no business far outside them. ``factor`` minimises QLIKE, which is the mean of
+    realized over forecast variance.
+
+    Parameters
+    ----------
+    model : filter with fields ``horizon`` and ``level``
+        Its level is taken as neutral.
+    xs : float array, shape (n, number of inputs)
+        The training span's rows, log returns in the first column.
+    """
+    realized = realized_variance(xs[:, 0], model.horizon)
+    positive = realized[realized > 0]
+    if not len(positive):
+        return model
+    bounds = Level(1.0, float(positive.min()) / 4, float(positive.max()))
+    forecast = dataclasses.replace(model, level=bounds).run(xs)[:, 0] ** 2
+    return dataclasses.replace(model, level=bounds._replace(factor=float(np.nanmean(realized / forecast))))

@@ -9,11 +9,12 @@ import numpy as np
 
 from features.causal import Params, State
 from features.table import FeatureTable
-from volatility.base import OUTPUTS, VolatilitySettings, training_returns
+from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)
 _ROOM = math.log(100.0)  # how far beyond the training span's extremes the log variance may go: ten times in volatility
-_TAIL = 1e-4  # probability beyond which innovations are cut for the multi-step forecast
+_TAIL = 1e-4  # two-sided probability beyond which innovations are pulled in for the multi-step forecast
+_STARTS = ((0.0, 0.2, 0.0, 0.98), (0.0, 0.1, 0.0, 0.9))
 
 
 class EgarchSettings(VolatilitySettings):
@@ -22,38 +23,68 @@ class EgarchSettings(VolatilitySettings):
     kind: Literal["egarch"] = "egarch"
 
     def fit(self, table: FeatureTable, seed: int) -> "EgarchFilter":
-        """Maximum likelihood by arch, from two starting points; ``seed`` has no effect."""
-        from arch import arch_model
+        """Maximum likelihood by arch from several starting points; ``seed`` has no effect.
 
-        returns = training_returns(table, self)
-        scale = 1 / returns.std()  # the optimiser wants a variance near one
-        model = arch_model(returns * scale, mean="Zero", vol="EGARCH", p=1, o=1, q=1, dist="t", rescale=False)
-        results = [
-            model.fit(disp="off", show_warning=False, starting_values=start)
-            for start in (None, np.array([0.0, 0.2, 0.0, 0.98, 5.0]))
-        ]
-        converged = [r for r in results if r.convergence_flag == 0 and np.all(np.isfinite(r.params))]
-        if not converged:
-            why = "; ".join(str(r.optimization_result.message) for r in results)
-            raise ValueError(f"egarch: the optimiser did not converge on {len(returns)} returns ({why}); change the span")
-        best = max(converged, key=lambda r: r.loglikelihood)
-        omega, alpha, gamma, beta, nu = (float(p) for p in best.params)
+        A Student-t likelihood can put its weight on returns that are exactly zero (bars without a trade) and let the
+        variance go: the fit then has ``nu`` at its bound, or standardised returns far from unit variance. Such a fit is
+        set aside for Gaussian quasi maximum likelihood, which keeps the variance right (``nu`` is then infinite).
+        """
+        from arch.univariate import EGARCH, Normal, StudentsT, ZeroMean
+
+        class Bounded(EGARCH):
+            """EGARCH whose optimiser stays where parameters make sense; on heavy tails arch's line search leaves it."""
+
+            def bounds(self, resids: np.ndarray) -> list[tuple[float, float]]:
+                return [super().bounds(resids)[0], (0.0, 1.0), (-0.5, 0.5), (0.0, 0.9999)]
+
+        returns = training_rows(table, self)[:, 0]
+        scale = 1 / float(returns.std())  # the optimiser wants a variance near one
+        scaled = returns * scale
+        failures = []
+        for distribution, extra in ((StudentsT(), (6.0,)), (Normal(), ())):
+            model = ZeroMean(scaled, volatility=Bounded(1, 1, 1), distribution=distribution, rescale=False)
+            starts = (None, *(np.array((*start, *extra)) for start in _STARTS))
+            fits = [model.fit(disp="off", show_warning=False, starting_values=start) for start in starts]
+            failures += [str(f.optimization_result.message) for f in fits if f.convergence_flag]
+            fits = [f for f in fits if f.convergence_flag == 0 and _credible(f, scaled)]
+            if fits:
+                break
+        else:
+            raise ValueError(
+                f"egarch: no credible fit on {len(returns)} values of {self.returns!r} "
+                f"({'; '.join(failures) or 'the standardised returns are far from unit variance'}); "
+                "train on another span, or use volatility.kind = 'har'"
+            )
+        best = max(fits, key=lambda f: f.loglikelihood)
+        omega, alpha, gamma, beta, *nu = (float(p) for p in best.params)
         shift = 2 * math.log(scale)  # log variance of scaled minus that of plain returns
         omega -= (1 - beta) * shift
-        seen = 2 * np.log(best.conditional_volatility) - shift
-        backcast = float(model.volatility.backcast(returns * scale)) - shift
-        return EgarchFilter(
+        log_variance = 2 * np.log(np.asarray(best.conditional_volatility)) - shift
+        z = scaled / np.asarray(best.conditional_volatility)
+        cut = float(np.quantile(np.abs(z), 1 - _TAIL))
+        z = np.clip(z, -cut, cut)
+        mean_shock, growth = shock_moments(alpha, gamma, beta, self.horizon, z, np.full(len(z), 1 / len(z)))
+        fitted = EgarchFilter(
             inputs=(self.returns,),
             horizon=self.horizon,
             omega=omega,
             alpha=alpha,
             gamma=gamma,
             beta=beta,
-            nu=nu,
-            first_log_variance=omega + beta * backcast,
-            least_log_variance=float(seen.min()) - _ROOM,
-            most_log_variance=float(seen.max()) + _ROOM,
+            nu=nu[0] if nu else math.inf,
+            mean_shock=mean_shock,
+            growth=growth,
+            first_log_variance=omega + beta * (float(model.volatility.backcast(scaled)) - shift),
+            least_log_variance=float(log_variance.min()) - _ROOM,
+            most_log_variance=float(log_variance.max()) + _ROOM,
         )
+        return calibrated(fitted, returns[:, None])
+
+
+def _credible(fit, scaled: np.ndarray) -> bool:  # type: ignore[no-untyped-def]
+    nu = fit.params.get("nu", math.inf)
+    mean_square = float(np.mean((scaled / np.asarray(fit.conditional_volatility)) ** 2))
+    return nu > 2.1 and 0.5 < mean_square < 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +94,11 @@ class EgarchFilter(Params):
     ``ln s2[t+1] = omega + alpha (|z[t]| - sqrt(2/pi)) + gamma z[t] + beta ln s2[t]`` with ``z[t] = r[t] / s[t]``, in
     the units of plain log returns; the same as arch's, whose constant stays ``sqrt(2/pi)`` under Student-t innovations.
 
-    The variance over the horizon is the sum over k of ``E[s2[t+k]] = exp(beta^(k-1) ln s2[t+1] + omega (1 + beta + …))
-    prod_j E[exp(beta^j (alpha (|z| - sqrt(2/pi)) + gamma z))]``. Under Student-t these expectations are infinite
-    (Nelson 1991): a large innovation raises the next variance exponentially. They are taken over innovations cut where
-    their two-sided tail falls to 1e-4, which a horizon of some hundred bars hardly ever sees.
+    The variance over the horizon is the sum over k of ``E[s2[t+k]]``, each of which is
+    ``exp(beta^(k-1) ln s2[t+1] + omega (1 + beta + …)) prod_j E[exp(beta^j (alpha (|z| - sqrt(2/pi)) + gamma z))]``.
+    Under Student-t innovations these expectations are infinite (Nelson 1991). A fit takes them over the training span's
+    own standardised returns instead, pulled in at their 1e-4 tail: the limit of arch's bootstrap forecast, without the
+    noise of its draws. What the model then still gets wrong in level is put right by ``level`` (see ``Level``).
 
     Parameters
     ----------
@@ -77,11 +109,17 @@ class EgarchFilter(Params):
     omega, alpha, gamma, beta : float
         Constant, size, sign and persistence.
     nu : float
-        Degrees of freedom, above 2.
+        Degrees of freedom of the fit, above 2; infinite where it was Gaussian.
+    mean_shock : float
+        ``E[alpha (|z| - sqrt(2/pi)) + gamma z]``; a missing return counts as this.
+    growth : tuple of float, length horizon - 1
+        ``ln E[exp(beta^j (alpha (|z| - sqrt(2/pi)) + gamma z))]`` for j = 0, 1, …; see ``shock_moments``.
     first_log_variance : float
         Log variance forecast for the first bar.
     least_log_variance, most_log_variance : float
-        Bounds, so that one freak print cannot carry the forecast to infinity.
+        Bounds of the recursion, so that one freak print cannot carry it to infinity.
+    level : tuple of float
+        ``Level`` of the forecast over the horizon; neutral unless given.
     """
 
     kind: ClassVar[str] = "egarch"
@@ -94,22 +132,23 @@ class EgarchFilter(Params):
     gamma: float
     beta: float
     nu: float
+    mean_shock: float
+    growth: tuple[float, ...]
     first_log_variance: float
     least_log_variance: float
     most_log_variance: float
+    level: Level = Level()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
-        z, weights = innovations(self.nu)
-        shock = self.alpha * (np.abs(z) - _SQRT_2_PI) + self.gamma * z
+        object.__setattr__(self, "growth", tuple(self.growth))
+        object.__setattr__(self, "level", Level(*self.level))
         powers = self.beta ** np.arange(self.horizon)
-        growth = np.array([math.log(float(weights @ np.exp(p * shock))) for p in powers[:-1]])
-        constant = self.omega * np.concatenate(([0.0], np.cumsum(powers[:-1]))) + np.concatenate(([0.0], np.cumsum(growth)))
-        mean_shock = float(weights @ shock)
-        recursion = np.array([self.omega, self.alpha, self.gamma, self.beta, mean_shock])
-        object.__setattr__(self, "_recursion", recursion)
-        object.__setattr__(self, "_bounds", (self.least_log_variance, self.most_log_variance))
-        object.__setattr__(self, "_terms", np.column_stack((powers, constant)))
+        steps = np.array([self.omega * p + g for p, g in zip(powers, self.growth, strict=False)])
+        constants = np.concatenate(([0.0], np.cumsum(steps)))
+        recursion = (self.omega, self.alpha, self.gamma, self.beta, self.mean_shock)
+        object.__setattr__(self, "_recursion", np.array((*recursion, self.least_log_variance, self.most_log_variance)))
+        object.__setattr__(self, "_terms", np.column_stack((powers, constants)))
 
     def initial_state(self) -> State:
         # log variance of the coming bar, and whether any return was seen
@@ -122,34 +161,22 @@ class EgarchFilter(Params):
         state = self.initial_state() if state is None else state
         out = np.empty((len(xs), 2))
         returns = np.ascontiguousarray(xs, dtype=np.float64)
-        least, most = self._bounds  # type: ignore[attr-defined]
-        _run(returns, state["egarch"], self._recursion, least, most, self._terms, out)  # type: ignore[attr-defined]
+        _run(returns, state["egarch"], self._recursion, self._terms, self.level, out)  # type: ignore[attr-defined]
         return out
 
 
-def innovations(nu: float, points: int = 4001) -> tuple[np.ndarray, np.ndarray]:
-    """Quadrature of Student-t innovations of unit variance, cut where their two-sided tail is 1e-4.
-
-    Returns
-    -------
-    z, weights : float arrays, shape (points,)
-        Nodes, and Simpson weights times density that sum to one.
-    """
-    from scipy.stats import t
-
-    unit = math.sqrt((nu - 2) / nu)
-    cut = float(t.isf(_TAIL / 2, nu))
-    x = np.linspace(-cut, cut, points)
-    weights = np.full(points, 2.0)
-    weights[1::2] = 4.0
-    weights[[0, -1]] = 1.0
-    weights *= (1 + x * x / nu) ** (-(nu + 1) / 2)
-    return unit * x, weights / weights.sum()
+def shock_moments(
+    alpha: float, gamma: float, beta: float, horizon: int, z: np.ndarray, weights: np.ndarray
+) -> tuple[float, tuple[float, ...]]:
+    """``mean_shock`` and ``growth`` of an ``EgarchFilter`` for innovations ``z`` with probabilities ``weights``."""
+    shock = alpha * (np.abs(z) - _SQRT_2_PI) + gamma * z
+    growth = tuple(math.log(float(weights @ np.exp(beta**j * shock))) for j in range(horizon - 1))
+    return float(weights @ shock), growth
 
 
 @numba.njit(cache=True)
-def _run(xs, state, recursion, least, most, terms, out):  # type: ignore[no-untyped-def]
-    omega, alpha, gamma, beta, mean_shock = recursion
+def _run(xs, state, recursion, terms, level, out):  # type: ignore[no-untyped-def]
+    omega, alpha, gamma, beta, mean_shock, least, most = recursion
     log_variance = state[0]
     for i in range(xs.shape[0]):
         r = xs[i, 0]
@@ -167,7 +194,7 @@ def _run(xs, state, recursion, least, most, terms, out):  # type: ignore[no-unty
             variance = 0.0
             for k in range(terms.shape[0]):
                 variance += math.exp(terms[k, 0] * log_variance + terms[k, 1])
-            out[i, 0] = math.sqrt(variance)
+            out[i, 0] = math.sqrt(level.factor * min(max(variance, level.least), level.most))
             out[i, 1] = math.exp(0.5 * log_variance)
         else:
             out[i, 0] = math.nan

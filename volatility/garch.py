@@ -1,0 +1,124 @@
+"""GARCH(1,1): the standard baseline, fitted by arch, with exact forecasts over any horizon."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+import numba
+import numpy as np
+
+from features.causal import Params, State
+from features.table import FeatureTable
+from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+
+_STARTS = ((0.01, 0.05, 0.94), (0.02, 0.15, 0.8), (0.05, 0.25, 0.7))
+
+
+class GarchSettings(VolatilitySettings):
+    """GARCH(1,1) by Gaussian quasi maximum likelihood (Bollerslev 1986)."""
+
+    kind: Literal["garch"] = "garch"
+
+    def fit(self, table: FeatureTable, seed: int) -> "GarchFilter":
+        """The best of arch's fits from several starting points; ``seed`` has no effect."""
+        from arch.univariate import GARCH, ZeroMean
+
+        returns = training_rows(table, self)[:, 0]
+        scale = 1 / float(returns.std())  # the optimiser wants a variance near one
+        model = ZeroMean(returns * scale, volatility=GARCH(1, 0, 1), rescale=False)
+        starts = (None, *(np.array(start) for start in _STARTS))
+        fits = [model.fit(disp="off", show_warning=False, starting_values=start) for start in starts]
+        converged = [f for f in fits if f.convergence_flag == 0 and np.all(np.isfinite(f.params))]
+        if not converged:
+            why = "; ".join(str(f.optimization_result.message) for f in fits)
+            raise ValueError(f"garch: the optimiser did not converge on {len(returns)} returns ({why}); change the span")
+        omega, alpha, beta = (float(p) for p in max(converged, key=lambda f: f.loglikelihood).params)
+        omega /= scale**2
+        backcast = float(model.volatility.backcast(returns * scale)) / scale**2
+        fitted = GarchFilter(
+            inputs=(self.returns,),
+            horizon=self.horizon,
+            omega=omega,
+            alpha=alpha,
+            beta=beta,
+            first_variance=omega + (alpha + beta) * backcast,
+        )
+        return calibrated(fitted, returns[:, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class GarchFilter(Params):
+    """``s2[t+1] = omega + alpha r[t]^2 + beta s2[t]``; RiskMetrics' EWMA is ``omega = 0, alpha = 1 - beta``.
+
+    Over the horizon ``E[s2[t+k+1]] = omega + (alpha + beta) E[s2[t+k]]``, so the sum is linear in ``s2[t+1]``.
+
+    Parameters
+    ----------
+    inputs : (str,)
+        Column of log returns.
+    horizon : int
+        Bars ahead.
+    omega, alpha, beta : float
+        Constant, reaction and persistence, in the units of squared log returns.
+    first_variance : float
+        Variance forecast for the first bar.
+    level : tuple of float
+        ``Level`` of the forecast over the horizon; neutral unless given.
+    """
+
+    kind: ClassVar[str] = "garch"
+    outputs: ClassVar[tuple[str, ...]] = OUTPUTS
+
+    inputs: tuple[str, ...]
+    horizon: int
+    omega: float
+    alpha: float
+    beta: float
+    first_variance: float
+    level: Level = Level()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        object.__setattr__(self, "level", Level(*self.level))
+        constant = slope = total_constant = total_slope = 0.0
+        for k in range(self.horizon):
+            constant, slope = (
+                (self.omega + (self.alpha + self.beta) * constant, (self.alpha + self.beta) * slope) if k else (0.0, 1.0)
+            )
+            total_constant += constant
+            total_slope += slope
+        recursion = (self.omega, self.alpha, self.beta, total_constant, total_slope)
+        object.__setattr__(self, "_recursion", recursion)
+
+    def initial_state(self) -> State:
+        # variance of the coming bar, and whether any return was seen
+        return {"garch": np.array([self.first_variance, 0.0])}
+
+    def step(self, state: State, x: np.ndarray) -> np.ndarray:
+        return self.run(x.reshape(1, 1), state)[0]
+
+    def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
+        out = np.empty((len(xs), 2))
+        returns = np.ascontiguousarray(xs, dtype=np.float64)
+        _run(returns, state["garch"], self._recursion, self.level, out)  # type: ignore[attr-defined]
+        return out
+
+
+@numba.njit(cache=True)
+def _run(xs, state, recursion, level, out):  # type: ignore[no-untyped-def]
+    omega, alpha, beta, constant, slope = recursion
+    for i in range(xs.shape[0]):
+        r = xs[i, 0]
+        if math.isfinite(r):
+            state[0] = omega + alpha * r * r + beta * state[0]
+            state[1] = 1.0
+        elif state[1] > 0.0:
+            state[0] = omega + (alpha + beta) * state[0]
+        if state[1] > 0.0:
+            variance = constant + slope * state[0]
+            out[i, 0] = math.sqrt(level.factor * min(max(variance, level.least), level.most))
+            out[i, 1] = math.sqrt(state[0])
+        else:
+            out[i, 0] = math.nan
+            out[i, 1] = math.nan

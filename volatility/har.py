@@ -1,0 +1,191 @@
+"""HAR in logs with a time-of-day cycle: realized variance regressed on its own past, the baseline that is hard to beat."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+import numba
+import numpy as np
+from pydantic import Field
+
+from features.causal import Params, State
+from features.table import FeatureTable
+from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.scores import realized_variance
+
+
+class HarSettings(VolatilitySettings):
+    """Heterogeneous autoregression (Corsi 2009) of log realized variance.
+
+    ``windows``: lengths in bars over which past variance is averaged; empty takes a quarter, one, six and twenty-four
+    horizons. ``clock``: columns with the sine and cosine of the time of day, or none. ``harmonics``: how many waves the
+    daily cycle has.
+    """
+
+    kind: Literal["har"] = "har"
+    windows: tuple[int, ...] = ()
+    clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
+    harmonics: int = Field(4, ge=1, le=12)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.returns, *(self.clock or ()))
+
+    def fit(self, table: FeatureTable, seed: int) -> "HarFilter":
+        """Least squares on the training span; ``seed`` has no effect."""
+        windows = self.windows or (max(1, self.horizon // 4), self.horizon, 6 * self.horizon, 24 * self.horizon)
+        rows = training_rows(table, self, least=2 * max(windows) + 10 * self.horizon)
+        realized = realized_variance(rows[:, 0], self.horizon)
+        squares = rows[:, 0] ** 2
+        harmonics = self.harmonics if self.clock else 0
+        width = 1 + len(windows) + 2 * harmonics
+        model = HarFilter(
+            inputs=self.columns,
+            horizon=self.horizon,
+            windows=tuple(sorted(set(windows))),
+            harmonics=harmonics,
+            floor=float(squares[squares > 0].min()) / max(windows),  # less than any window that moved at all
+            coefficients=(0.0,) * width,
+        )
+        design = model.design(rows)
+        known = np.arange(len(rows)) >= max(windows)
+        known &= realized > 0
+        x, y = design[known], np.log(realized[known])
+        # A trace of ridge: a span shorter than a day cannot tell the waves of a daily cycle apart.
+        penalty = 1e-3 * len(x) * np.diag([0.0, *np.full(len(model.windows), 1e-6), *np.full(2 * harmonics, 1.0)])
+        coefficients = np.linalg.solve(x.T @ x + penalty, x.T @ y)
+        model = dataclasses.replace(model, coefficients=tuple(coefficients.tolist()))
+        return calibrated(model, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class HarFilter(Params):
+    """Log variance over the horizon as a linear function of past log variances and the time of day.
+
+    ``ln V = c0 + sum_w c_w ln(mean of r^2 over the last w bars) + sum_k (a_k sin k t + b_k cos k t)``, t the angle of
+    the day. The level from logs to variance is ``level.factor`` (Duan's smearing factor). The next bar's variance is
+    the horizon's share.
+
+    Parameters
+    ----------
+    inputs : (str,) or (str, str, str)
+        Columns of log returns and of the sine and cosine of the time of day.
+    horizon : int
+        Bars ahead.
+    windows : tuple of int
+        Lengths in bars, ascending.
+    harmonics : int
+        Waves of the daily cycle; 0 without a clock.
+    floor : float
+        Least mean square that a window is taken to have, so that a market that stands still has a logarithm.
+    coefficients : tuple of float
+        Constant, one a window, then sine and cosine of each wave.
+    level : tuple of float
+        ``Level`` of the forecast over the horizon.
+    """
+
+    kind: ClassVar[str] = "har"
+    outputs: ClassVar[tuple[str, ...]] = OUTPUTS
+
+    inputs: tuple[str, ...]
+    horizon: int
+    windows: tuple[int, ...]
+    harmonics: int
+    floor: float
+    coefficients: tuple[float, ...]
+    level: Level = Level()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        object.__setattr__(self, "windows", tuple(self.windows))
+        object.__setattr__(self, "coefficients", tuple(self.coefficients))
+        object.__setattr__(self, "level", Level(*self.level))
+        object.__setattr__(self, "_windows", np.array(self.windows))
+        object.__setattr__(self, "_coefficients", np.array(self.coefficients))
+
+    def initial_state(self) -> State:
+        return {
+            "squares": np.zeros(max(self.windows)),  # ring of the last squared returns
+            "sums": np.zeros(len(self.windows)),
+            "count": np.zeros(1, dtype=np.int64),
+            "spoken": np.full(2, np.nan),  # what was said last, repeated where an observation is missing
+        }
+
+    def step(self, state: State, x: np.ndarray) -> np.ndarray:
+        return self.run(x.reshape(1, -1), state)[0]
+
+    def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
+        out = np.empty((len(xs), 2))
+        _run(
+            np.ascontiguousarray(xs, dtype=np.float64),
+            state["squares"],
+            state["sums"],
+            state["count"],
+            state["spoken"],
+            self._windows,  # type: ignore[attr-defined]
+            self._coefficients,  # type: ignore[attr-defined]
+            self.horizon,
+            self.floor,
+            self.level,
+            out,
+        )
+        return out
+
+    def design(self, xs: np.ndarray) -> np.ndarray:
+        """The regressors at each bar of a complete ``xs``, shape (n, len(coefficients)): what least squares is fitted on."""
+        state = self.initial_state()
+        out = np.empty((len(xs), len(self.coefficients)))
+        _design(xs, state["squares"], state["sums"], state["count"], self._windows, self.floor, out)  # type: ignore[attr-defined]
+        return out
+
+
+@numba.njit(cache=True)
+def _regressors(x, squares, sums, count, windows, floor, row):  # type: ignore[no-untyped-def]
+    size = squares.shape[0]
+    n = count[0]
+    place = n % size
+    square = x[0] * x[0]
+    for w in range(windows.shape[0]):
+        sums[w] += square - squares[(place - windows[w]) % size]
+    squares[place] = square
+    count[0] = n + 1
+    if place == size - 1:  # sum anew once a round, so that rounding never piles up
+        for w in range(windows.shape[0]):
+            sums[w] = 0.0
+            for k in range(size - windows[w], size):
+                sums[w] += squares[k]
+    row[0] = 1.0
+    for w in range(windows.shape[0]):
+        row[1 + w] = math.log(max(sums[w] / min(n + 1, windows[w]), floor))
+    sine, cosine = 0.0, 1.0
+    for k in range(1 + windows.shape[0], row.shape[0], 2):  # angle addition: sin and cos of 1, 2, … times the angle
+        sine, cosine = sine * x[2] + cosine * x[1], cosine * x[2] - sine * x[1]
+        row[k] = sine
+        row[k + 1] = cosine
+
+
+@numba.njit(cache=True)
+def _design(xs, squares, sums, count, windows, floor, out):  # type: ignore[no-untyped-def]
+    for i in range(xs.shape[0]):
+        _regressors(xs[i], squares, sums, count, windows, floor, out[i])
+
+
+@numba.njit(cache=True)
+def _run(xs, squares, sums, count, spoken, windows, coefficients, horizon, floor, level, out):  # type: ignore[no-untyped-def]
+    row = np.empty(coefficients.shape[0])
+    for i in range(xs.shape[0]):
+        missing = False
+        for j in range(xs.shape[1]):
+            missing |= not math.isfinite(xs[i, j])
+        if not missing:
+            _regressors(xs[i], squares, sums, count, windows, floor, row)
+            if count[0] >= horizon:
+                log_variance = 0.0
+                for j in range(row.shape[0]):
+                    log_variance += coefficients[j] * row[j]
+                variance = level.factor * min(max(math.exp(log_variance), level.least), level.most)
+                spoken[0] = math.sqrt(variance)
+                spoken[1] = math.sqrt(variance / horizon)
+        out[i, 0] = spoken[0]
+        out[i, 1] = spoken[1]
