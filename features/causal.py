@@ -28,8 +28,11 @@ class CausalFilter(Protocol):
     the filter has seen enough to speak.
     """
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
 
     def initial_state(self) -> State: ...
 

@@ -1,4 +1,7 @@
-"""Volatility forecasters and the risk-on/off gate. A new module here that subclasses ``VolatilitySettings`` is found."""
+"""Volatility forecasters and the risk-on/off gate.
+
+A new module here that subclasses ``VolatilitySettings`` is found by itself.
+"""
 
 import importlib
 import pkgutil

@@ -13,15 +13,15 @@ from features.table import FeatureTable
 from volatility.scores import realized_variance
 
 OUTPUTS = ("volatility", "bar_volatility")
-"""What every forecaster says: the standard deviation of the log return over the next ``horizon`` bars, and of the next
-bar's alone. Both are per period, not annualised."""
+"""What every forecaster says: the standard deviation of the log return over the next ``horizon`` bars, and of
+the next bar's alone. Both are per period, not annualised."""
 
 
 class VolatilitySettings(Settings):
     """How to forecast volatility; a subclass is one model, found by its ``kind``.
 
-    ``returns`` names the column of per-bar log returns. ``horizon`` is the number of bars ahead the forecast covers.
-    ``max_rows`` bounds the fit to the last bars of the training span; recent bars matter most.
+    ``returns`` names the column of per-bar log returns. ``horizon`` is the number of bars ahead the forecast
+    covers. ``max_rows`` bounds the fit to the last bars of the training span; recent bars matter most.
     """
 
     returns: str = "log_return_1"
@@ -60,24 +60,29 @@ def training_rows(table: FeatureTable, settings: VolatilitySettings, least: int 
             f"the fit needs {least}; train on a longer span"
         )
     if not np.any(rows[:, 0]):
-        raise ValueError(f"volatility: every value of {settings.returns!r} in the training span is zero; nothing to fit")
+        raise ValueError(
+            f"volatility: every value of {settings.returns!r} in the training span is zero; nothing to fit"
+        )
     return rows
 
 
 class Level(NamedTuple):
-    """How a model's variance over the horizon is put right in level: ``factor * clip(variance, least, most)``."""
+    """How a variance over the horizon is put right in level: ``factor * clip(variance, least, most)``."""
 
     factor: float = 1.0
     least: float = 0.0
     most: float = math.inf
 
 
+NEUTRAL = Level()
+
+
 def calibrated[F: Any](model: F, xs: np.ndarray) -> F:
     """``model`` with the ``Level`` that the training span asks for.
 
-    ``least`` is a quarter of the smallest positive variance that the span realized over the model's horizon, ``most``
-    the largest: the forecast of a mean has no business far outside them. ``factor`` minimises QLIKE, which is the mean of
-    realized over forecast variance.
+    ``least`` is a quarter of the smallest positive variance that the span realized over the model's horizon,
+    ``most`` the largest: the forecast of a mean has no business far outside them. ``factor`` minimises QLIKE,
+    which is the mean of realized over forecast variance.
 
     Parameters
     ----------

@@ -9,10 +9,10 @@ import numpy as np
 
 from features.causal import Params, State
 from features.table import FeatureTable
-from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)
-_ROOM = math.log(100.0)  # how far beyond the training span's extremes the log variance may go: ten times in volatility
+_ROOM = math.log(100.0)  # the log variance may go ten times in volatility beyond the training span's extremes
 _TAIL = 1e-4  # two-sided probability beyond which innovations are pulled in for the multi-step forecast
 _STARTS = ((0.0, 0.2, 0.0, 0.98), (0.0, 0.1, 0.0, 0.9))
 
@@ -25,33 +25,36 @@ class EgarchSettings(VolatilitySettings):
     def fit(self, table: FeatureTable, seed: int) -> "EgarchFilter":
         """Maximum likelihood by arch from several starting points; ``seed`` has no effect.
 
-        A Student-t likelihood can put its weight on returns that are exactly zero (bars without a trade) and let the
-        variance go: the fit then has ``nu`` at its bound, or standardised returns far from unit variance. Such a fit is
-        set aside for Gaussian quasi maximum likelihood, which keeps the variance right (``nu`` is then infinite).
+        Returns of exactly zero (bars without a trade, prices in coarse ticks) are left out of the likelihood:
+        a Student-t density would collapse onto them. Where the Student-t fit is still not credible, with
+        ``nu`` at its bound or standardised returns far from unit variance, Gaussian quasi maximum likelihood
+        takes its place, which keeps the variance right (``nu`` is then infinite).
         """
         from arch.univariate import EGARCH, Normal, StudentsT, ZeroMean
 
         class Bounded(EGARCH):
-            """EGARCH whose optimiser stays where parameters make sense; on heavy tails arch's line search leaves it."""
+            """Keeps the optimiser where parameters make sense; arch's line search leaves it on heavy tails."""
 
             def bounds(self, resids: np.ndarray) -> list[tuple[float, float]]:
                 return [super().bounds(resids)[0], (0.0, 1.0), (-0.5, 0.5), (0.0, 0.9999)]
 
         returns = training_rows(table, self)[:, 0]
-        scale = 1 / float(returns.std())  # the optimiser wants a variance near one
-        scaled = returns * scale
+        moving = returns[returns != 0]
+        scale = 1 / float(moving.std())  # the optimiser wants a variance near one
         failures = []
         for distribution, extra in ((StudentsT(), (6.0,)), (Normal(), ())):
-            model = ZeroMean(scaled, volatility=Bounded(1, 1, 1), distribution=distribution, rescale=False)
+            model = ZeroMean(
+                moving * scale, volatility=Bounded(1, 1, 1), distribution=distribution, rescale=False
+            )
             starts = (None, *(np.array((*start, *extra)) for start in _STARTS))
             fits = [model.fit(disp="off", show_warning=False, starting_values=start) for start in starts]
             failures += [str(f.optimization_result.message) for f in fits if f.convergence_flag]
-            fits = [f for f in fits if f.convergence_flag == 0 and _credible(f, scaled)]
+            fits = [f for f in fits if f.convergence_flag == 0 and _credible(f, moving * scale)]
             if fits:
                 break
         else:
             raise ValueError(
-                f"egarch: no credible fit on {len(returns)} values of {self.returns!r} "
+                f"egarch: no credible fit on {len(moving)} values of {self.returns!r} "
                 f"({'; '.join(failures) or 'the standardised returns are far from unit variance'}); "
                 "train on another span, or use volatility.kind = 'har'"
             )
@@ -60,24 +63,26 @@ class EgarchSettings(VolatilitySettings):
         shift = 2 * math.log(scale)  # log variance of scaled minus that of plain returns
         omega -= (1 - beta) * shift
         log_variance = 2 * np.log(np.asarray(best.conditional_volatility)) - shift
-        z = scaled / np.asarray(best.conditional_volatility)
-        cut = float(np.quantile(np.abs(z), 1 - _TAIL))
-        z = np.clip(z, -cut, cut)
-        mean_shock, growth = shock_moments(alpha, gamma, beta, self.horizon, z, np.full(len(z), 1 / len(z)))
-        fitted = EgarchFilter(
+        one_step = EgarchFilter(
             inputs=(self.returns,),
-            horizon=self.horizon,
+            horizon=1,
             omega=omega,
             alpha=alpha,
             gamma=gamma,
             beta=beta,
             nu=nu[0] if nu else math.inf,
-            mean_shock=mean_shock,
-            growth=growth,
-            first_log_variance=omega + beta * (float(model.volatility.backcast(scaled)) - shift),
+            mean_shock=0.0,
+            growth=(),
+            first_log_variance=omega + beta * (float(model.volatility.backcast(moving * scale)) - shift),
             least_log_variance=float(log_variance.min()) - _ROOM,
             most_log_variance=float(log_variance.max()) + _ROOM,
         )
+        z = returns[1:] / one_step.run(returns[:-1, None])[:, 1]
+        cut = float(np.quantile(np.abs(z), 1 - _TAIL))
+        mean_shock, growth = shock_moments(
+            alpha, gamma, beta, self.horizon, np.clip(z, -cut, cut), np.full(len(z), 1 / len(z))
+        )
+        fitted = dataclasses.replace(one_step, horizon=self.horizon, mean_shock=mean_shock, growth=growth)
         return calibrated(fitted, returns[:, None])
 
 
@@ -91,14 +96,15 @@ def _credible(fit, scaled: np.ndarray) -> bool:  # type: ignore[no-untyped-def]
 class EgarchFilter(Params):
     """The EGARCH recursion with fixed parameters.
 
-    ``ln s2[t+1] = omega + alpha (|z[t]| - sqrt(2/pi)) + gamma z[t] + beta ln s2[t]`` with ``z[t] = r[t] / s[t]``, in
-    the units of plain log returns; the same as arch's, whose constant stays ``sqrt(2/pi)`` under Student-t innovations.
+    ``ln s2[t+1] = omega + g(z[t]) + beta ln s2[t]`` with ``g(z) = alpha (|z| - sqrt(2/pi)) + gamma z`` and
+    ``z[t] = r[t] / s[t]``, in the units of plain log returns; the same as arch's, whose constant stays
+    ``sqrt(2/pi)`` under Student-t innovations.
 
-    The variance over the horizon is the sum over k of ``E[s2[t+k]]``, each of which is
-    ``exp(beta^(k-1) ln s2[t+1] + omega (1 + beta + …)) prod_j E[exp(beta^j (alpha (|z| - sqrt(2/pi)) + gamma z))]``.
-    Under Student-t innovations these expectations are infinite (Nelson 1991). A fit takes them over the training span's
-    own standardised returns instead, pulled in at their 1e-4 tail: the limit of arch's bootstrap forecast, without the
-    noise of its draws. What the model then still gets wrong in level is put right by ``level`` (see ``Level``).
+    The variance over the horizon is the sum over k of ``E[s2[t+k]]``, each of which is ``exp(beta^(k-1)
+    ln s2[t+1] + omega sum_j beta^j) prod_j E[exp(beta^j g(z))]``, j from 0 to k - 2. Under Student-t
+    innovations these expectations are infinite (Nelson 1991). A fit takes them over the training span's own
+    standardised returns instead, pulled in at their 1e-4 tail: the limit of arch's bootstrap forecast,
+    without the noise of its draws. What the model then still gets wrong in level is put right by ``level``.
 
     Parameters
     ----------
@@ -111,9 +117,9 @@ class EgarchFilter(Params):
     nu : float
         Degrees of freedom of the fit, above 2; infinite where it was Gaussian.
     mean_shock : float
-        ``E[alpha (|z| - sqrt(2/pi)) + gamma z]``; a missing return counts as this.
+        ``E[g(z)]``; a missing return counts as this.
     growth : tuple of float, length horizon - 1
-        ``ln E[exp(beta^j (alpha (|z| - sqrt(2/pi)) + gamma z))]`` for j = 0, 1, …; see ``shock_moments``.
+        ``ln E[exp(beta^j g(z))]`` for j = 0, 1, …; see ``shock_moments``.
     first_log_variance : float
         Log variance forecast for the first bar.
     least_log_variance, most_log_variance : float
@@ -137,7 +143,7 @@ class EgarchFilter(Params):
     first_log_variance: float
     least_log_variance: float
     most_log_variance: float
-    level: Level = Level()
+    level: Level = NEUTRAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
@@ -146,8 +152,9 @@ class EgarchFilter(Params):
         powers = self.beta ** np.arange(self.horizon)
         steps = np.array([self.omega * p + g for p, g in zip(powers, self.growth, strict=False)])
         constants = np.concatenate(([0.0], np.cumsum(steps)))
-        recursion = (self.omega, self.alpha, self.gamma, self.beta, self.mean_shock)
-        object.__setattr__(self, "_recursion", np.array((*recursion, self.least_log_variance, self.most_log_variance)))
+        bounds = (self.least_log_variance, self.most_log_variance, *self.level)
+        recursion = np.array((self.omega, self.alpha, self.gamma, self.beta, self.mean_shock, *bounds))
+        object.__setattr__(self, "_recursion", recursion)
         object.__setattr__(self, "_terms", np.column_stack((powers, constants)))
 
     def initial_state(self) -> State:
@@ -161,22 +168,22 @@ class EgarchFilter(Params):
         state = self.initial_state() if state is None else state
         out = np.empty((len(xs), 2))
         returns = np.ascontiguousarray(xs, dtype=np.float64)
-        _run(returns, state["egarch"], self._recursion, self._terms, self.level, out)  # type: ignore[attr-defined]
+        _run(returns, state["egarch"], self._recursion, self._terms, out)  # type: ignore[attr-defined]
         return out
 
 
 def shock_moments(
     alpha: float, gamma: float, beta: float, horizon: int, z: np.ndarray, weights: np.ndarray
 ) -> tuple[float, tuple[float, ...]]:
-    """``mean_shock`` and ``growth`` of an ``EgarchFilter`` for innovations ``z`` with probabilities ``weights``."""
+    """``mean_shock`` and ``growth`` of an ``EgarchFilter``, for innovations ``z`` of probabilities ``weights``."""
     shock = alpha * (np.abs(z) - _SQRT_2_PI) + gamma * z
     growth = tuple(math.log(float(weights @ np.exp(beta**j * shock))) for j in range(horizon - 1))
     return float(weights @ shock), growth
 
 
 @numba.njit(cache=True)
-def _run(xs, state, recursion, terms, level, out):  # type: ignore[no-untyped-def]
-    omega, alpha, gamma, beta, mean_shock, least, most = recursion
+def _run(xs, state, recursion, terms, out):  # type: ignore[no-untyped-def]
+    omega, alpha, gamma, beta, mean_shock, least_log, most_log, factor, least, most = recursion
     log_variance = state[0]
     for i in range(xs.shape[0]):
         r = xs[i, 0]
@@ -186,15 +193,12 @@ def _run(xs, state, recursion, terms, level, out):  # type: ignore[no-untyped-de
             state[1] = 1.0
         elif state[1] > 0.0:
             log_variance = omega + mean_shock + beta * log_variance
-        if log_variance < least:
-            log_variance = least
-        elif log_variance > most:
-            log_variance = most
+        log_variance = min(max(log_variance, least_log), most_log)
         if state[1] > 0.0:
             variance = 0.0
             for k in range(terms.shape[0]):
                 variance += math.exp(terms[k, 0] * log_variance + terms[k, 1])
-            out[i, 0] = math.sqrt(level.factor * min(max(variance, level.least), level.most))
+            out[i, 0] = math.sqrt(factor * min(max(variance, least), most))
             out[i, 1] = math.exp(0.5 * log_variance)
         else:
             out[i, 0] = math.nan

@@ -1,4 +1,4 @@
-"""Exponentially weighted moving average of squared returns: RiskMetrics, the baseline without a likelihood."""
+"""Exponentially weighted moving average of squared returns (RiskMetrics), the simplest baseline."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ _DECAYS = (0.8, 0.9, 0.94, 0.97, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999
 
 
 class EwmaSettings(VolatilitySettings):
-    """EWMA (J.P. Morgan/Reuters, RiskMetrics 1996): ``s2[t+1] = decay s2[t] + (1 - decay) r[t]^2``, flat ahead.
+    """EWMA (RiskMetrics 1996): ``s2[t+1] = decay s2[t] + (1 - decay) r[t]^2``, flat ahead.
 
-    ``decay``: 0.94 is RiskMetrics' value for daily data; without one, the fit takes the decay with the lowest QLIKE
-    over the horizon on the training span.
+    ``decay``: 0.94 is RiskMetrics' value for daily data; without one, the fit takes the decay with the lowest
+    QLIKE over the horizon on the training span.
     """
 
     kind: Literal["ewma"] = "ewma"

@@ -9,7 +9,7 @@ import numpy as np
 
 from features.causal import Params, State
 from features.table import FeatureTable
-from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 
 _STARTS = ((0.01, 0.05, 0.94), (0.02, 0.15, 0.8), (0.05, 0.25, 0.7))
 
@@ -31,7 +31,9 @@ class GarchSettings(VolatilitySettings):
         converged = [f for f in fits if f.convergence_flag == 0 and np.all(np.isfinite(f.params))]
         if not converged:
             why = "; ".join(str(f.optimization_result.message) for f in fits)
-            raise ValueError(f"garch: the optimiser did not converge on {len(returns)} returns ({why}); change the span")
+            raise ValueError(
+                f"garch: the optimiser did not converge on {len(returns)} returns ({why}); change the span"
+            )
         omega, alpha, beta = (float(p) for p in max(converged, key=lambda f: f.loglikelihood).params)
         omega /= scale**2
         backcast = float(model.volatility.backcast(returns * scale)) / scale**2
@@ -48,9 +50,10 @@ class GarchSettings(VolatilitySettings):
 
 @dataclasses.dataclass(frozen=True)
 class GarchFilter(Params):
-    """``s2[t+1] = omega + alpha r[t]^2 + beta s2[t]``; RiskMetrics' EWMA is ``omega = 0, alpha = 1 - beta``.
+    """``s2[t+1] = omega + alpha r[t]^2 + beta s2[t]``; EWMA is ``omega = 0, alpha = 1 - beta``.
 
-    Over the horizon ``E[s2[t+k+1]] = omega + (alpha + beta) E[s2[t+k]]``, so the sum is linear in ``s2[t+1]``.
+    Over the horizon ``E[s2[t+k+1]] = omega + (alpha + beta) E[s2[t+k]]``, so the sum is linear in
+    ``s2[t+1]``.
 
     Parameters
     ----------
@@ -75,20 +78,19 @@ class GarchFilter(Params):
     alpha: float
     beta: float
     first_variance: float
-    level: Level = Level()
+    level: Level = NEUTRAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
         object.__setattr__(self, "level", Level(*self.level))
         constant = slope = total_constant = total_slope = 0.0
         for k in range(self.horizon):
-            constant, slope = (
-                (self.omega + (self.alpha + self.beta) * constant, (self.alpha + self.beta) * slope) if k else (0.0, 1.0)
-            )
+            persistence = self.alpha + self.beta
+            constant, slope = (self.omega + persistence * constant, persistence * slope) if k else (0.0, 1.0)
             total_constant += constant
             total_slope += slope
-        recursion = (self.omega, self.alpha, self.beta, total_constant, total_slope)
-        object.__setattr__(self, "_recursion", recursion)
+        recursion = (self.omega, self.alpha, self.beta, total_constant, total_slope, *self.level)
+        object.__setattr__(self, "_recursion", np.array(recursion))
 
     def initial_state(self) -> State:
         # variance of the coming bar, and whether any return was seen
@@ -101,13 +103,13 @@ class GarchFilter(Params):
         state = self.initial_state() if state is None else state
         out = np.empty((len(xs), 2))
         returns = np.ascontiguousarray(xs, dtype=np.float64)
-        _run(returns, state["garch"], self._recursion, self.level, out)  # type: ignore[attr-defined]
+        _run(returns, state["garch"], self._recursion, out)  # type: ignore[attr-defined]
         return out
 
 
 @numba.njit(cache=True)
-def _run(xs, state, recursion, level, out):  # type: ignore[no-untyped-def]
-    omega, alpha, beta, constant, slope = recursion
+def _run(xs, state, recursion, out):  # type: ignore[no-untyped-def]
+    omega, alpha, beta, constant, slope, factor, least, most = recursion
     for i in range(xs.shape[0]):
         r = xs[i, 0]
         if math.isfinite(r):
@@ -117,7 +119,7 @@ def _run(xs, state, recursion, level, out):  # type: ignore[no-untyped-def]
             state[0] = omega + (alpha + beta) * state[0]
         if state[1] > 0.0:
             variance = constant + slope * state[0]
-            out[i, 0] = math.sqrt(level.factor * min(max(variance, level.least), level.most))
+            out[i, 0] = math.sqrt(factor * min(max(variance, least), most))
             out[i, 1] = math.sqrt(state[0])
         else:
             out[i, 0] = math.nan

@@ -1,4 +1,4 @@
-"""HAR in logs with a time-of-day cycle: realized variance regressed on its own past, the baseline that is hard to beat."""
+"""HAR in logs with a daily cycle: realized variance regressed on its own past, a baseline hard to beat."""
 
 import dataclasses
 import math
@@ -10,16 +10,16 @@ from pydantic import Field
 
 from features.causal import Params, State
 from features.table import FeatureTable
-from volatility.base import OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 from volatility.scores import realized_variance
 
 
 class HarSettings(VolatilitySettings):
     """Heterogeneous autoregression (Corsi 2009) of log realized variance.
 
-    ``windows``: lengths in bars over which past variance is averaged; empty takes a quarter, one, six and twenty-four
-    horizons. ``clock``: columns with the sine and cosine of the time of day, or none. ``harmonics``: how many waves the
-    daily cycle has.
+    ``windows``: lengths in bars over which past variance is averaged; empty takes a quarter, one, six and
+    twenty-four horizons. ``clock``: columns with the sine and cosine of the time of day, or none.
+    ``harmonics``: how many waves the daily cycle has.
     """
 
     kind: Literal["har"] = "har"
@@ -33,26 +33,26 @@ class HarSettings(VolatilitySettings):
 
     def fit(self, table: FeatureTable, seed: int) -> "HarFilter":
         """Least squares on the training span; ``seed`` has no effect."""
-        windows = self.windows or (max(1, self.horizon // 4), self.horizon, 6 * self.horizon, 24 * self.horizon)
+        h = self.horizon
+        windows = self.windows or (max(1, h // 4), h, 6 * h, 24 * h)
         rows = training_rows(table, self, least=2 * max(windows) + 10 * self.horizon)
         realized = realized_variance(rows[:, 0], self.horizon)
         squares = rows[:, 0] ** 2
         harmonics = self.harmonics if self.clock else 0
-        width = 1 + len(windows) + 2 * harmonics
         model = HarFilter(
             inputs=self.columns,
             horizon=self.horizon,
             windows=tuple(sorted(set(windows))),
             harmonics=harmonics,
             floor=float(squares[squares > 0].min()) / max(windows),  # less than any window that moved at all
-            coefficients=(0.0,) * width,
+            coefficients=(0.0,) * (1 + len(set(windows)) + 2 * harmonics),
         )
         design = model.design(rows)
         known = np.arange(len(rows)) >= max(windows)
         known &= realized > 0
         x, y = design[known], np.log(realized[known])
         # A trace of ridge: a span shorter than a day cannot tell the waves of a daily cycle apart.
-        penalty = 1e-3 * len(x) * np.diag([0.0, *np.full(len(model.windows), 1e-6), *np.full(2 * harmonics, 1.0)])
+        penalty = 1e-3 * len(x) * np.diag((0.0,) + (1e-6,) * len(model.windows) + (1.0,) * 2 * harmonics)
         coefficients = np.linalg.solve(x.T @ x + penalty, x.T @ y)
         model = dataclasses.replace(model, coefficients=tuple(coefficients.tolist()))
         return calibrated(model, rows)
@@ -62,9 +62,9 @@ class HarSettings(VolatilitySettings):
 class HarFilter(Params):
     """Log variance over the horizon as a linear function of past log variances and the time of day.
 
-    ``ln V = c0 + sum_w c_w ln(mean of r^2 over the last w bars) + sum_k (a_k sin k t + b_k cos k t)``, t the angle of
-    the day. The level from logs to variance is ``level.factor`` (Duan's smearing factor). The next bar's variance is
-    the horizon's share.
+    ``ln V = c0 + sum_w c_w ln(mean of r^2 over the last w bars) + sum_k (a_k sin k t + b_k cos k t)``,
+    where t is the angle of the day. The level from logs to variance is ``level.factor`` (Duan's smearing factor). The next
+    bar's variance is the horizon's share.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class HarFilter(Params):
     harmonics: int
     floor: float
     coefficients: tuple[float, ...]
-    level: Level = Level()
+    level: Level = NEUTRAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
@@ -101,6 +101,7 @@ class HarFilter(Params):
         object.__setattr__(self, "coefficients", tuple(self.coefficients))
         object.__setattr__(self, "level", Level(*self.level))
         object.__setattr__(self, "_windows", np.array(self.windows))
+        object.__setattr__(self, "_level", np.array(self.level))
         object.__setattr__(self, "_coefficients", np.array(self.coefficients))
 
     def initial_state(self) -> State:
@@ -127,16 +128,17 @@ class HarFilter(Params):
             self._coefficients,  # type: ignore[attr-defined]
             self.horizon,
             self.floor,
-            self.level,
+            self._level,  # type: ignore[attr-defined]
             out,
         )
         return out
 
     def design(self, xs: np.ndarray) -> np.ndarray:
-        """The regressors at each bar of a complete ``xs``, shape (n, len(coefficients)): what least squares is fitted on."""
+        """The regressors at each bar of ``xs`` (no row missing), shape (n, len(coefficients))."""
         state = self.initial_state()
         out = np.empty((len(xs), len(self.coefficients)))
-        _design(xs, state["squares"], state["sums"], state["count"], self._windows, self.floor, out)  # type: ignore[attr-defined]
+        windows = self._windows  # type: ignore[attr-defined]
+        _design(xs, state["squares"], state["sums"], state["count"], windows, self.floor, out)
         return out
 
 
@@ -159,7 +161,7 @@ def _regressors(x, squares, sums, count, windows, floor, row):  # type: ignore[n
     for w in range(windows.shape[0]):
         row[1 + w] = math.log(max(sums[w] / min(n + 1, windows[w]), floor))
     sine, cosine = 0.0, 1.0
-    for k in range(1 + windows.shape[0], row.shape[0], 2):  # angle addition: sin and cos of 1, 2, … times the angle
+    for k in range(1 + windows.shape[0], row.shape[0], 2):  # the addition theorem, one wave after the other
         sine, cosine = sine * x[2] + cosine * x[1], cosine * x[2] - sine * x[1]
         row[k] = sine
         row[k + 1] = cosine
@@ -173,6 +175,7 @@ def _design(xs, squares, sums, count, windows, floor, out):  # type: ignore[no-u
 
 @numba.njit(cache=True)
 def _run(xs, squares, sums, count, spoken, windows, coefficients, horizon, floor, level, out):  # type: ignore[no-untyped-def]
+    factor, least, most = level
     row = np.empty(coefficients.shape[0])
     for i in range(xs.shape[0]):
         missing = False
@@ -184,7 +187,7 @@ def _run(xs, squares, sums, count, spoken, windows, coefficients, horizon, floor
                 log_variance = 0.0
                 for j in range(row.shape[0]):
                     log_variance += coefficients[j] * row[j]
-                variance = level.factor * min(max(math.exp(log_variance), level.least), level.most)
+                variance = factor * min(max(math.exp(log_variance), least), most)
                 spoken[0] = math.sqrt(variance)
                 spoken[1] = math.sqrt(variance / horizon)
         out[i, 0] = spoken[0]

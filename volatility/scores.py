@@ -1,4 +1,4 @@
-"""How good a volatility forecast was: realized variance, QLIKE, log error, and whether a difference is real."""
+"""How good a volatility forecast was: realized variance, QLIKE, log error, Diebold and Mariano's test."""
 
 import math
 
@@ -30,11 +30,13 @@ def realized_variance(returns: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def qlike_losses(forecast: np.ndarray, realized: np.ndarray) -> np.ndarray:
-    """QLIKE of each forecast: ``x - log(x) - 1`` with ``x = realized / forecast``, both variances; zero is perfect.
+    """QLIKE of each forecast: ``x - log(x) - 1`` with ``x = realized / forecast``, both variances.
 
-    Robust to noise in the variance proxy (Patton 2011, "Volatility forecast comparison using imperfect volatility
-    proxies"). NaN where a value is missing, and where nothing was realized: no bar of the window moved, so there is no
-    variance to judge by.
+    Zero is perfect.
+
+    Robust to noise in the variance proxy (Patton 2011, "Volatility forecast comparison using imperfect
+    volatility proxies"). NaN where a value is missing, and where nothing was realized: no bar of the window
+    moved, so there is no variance to judge by.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         x = np.where((realized > 0) & (forecast > 0), realized / forecast, np.nan)
@@ -60,8 +62,8 @@ def diebold_mariano(losses: np.ndarray, others: np.ndarray, horizon: int) -> tup
     losses, others : float arrays, shape (n,)
         Losses of the two forecasts at the same bars; bars where either is NaN are left out.
     horizon : int
-        Bars ahead. Overlapping windows correlate the losses, so their variance is Newey and West's (1987) with
-        ``horizon`` lags.
+        Bars ahead. Overlapping windows correlate the losses, so their variance is Newey and West's (1987)
+        with ``horizon`` lags.
 
     Returns
     -------
