@@ -192,13 +192,16 @@ class CatalogWriter:
         next_funding_ns: np.ndarray,
         interval: int | None,
     ) -> int:
-        """Funding rates (fraction a settlement), time of the next settlement, interval between them in ns."""
+        """Funding rates (fraction a settlement), time of the next settlement (0 where unknown), interval between
+        them in ns.
+        """
         _finite(rate, "funding rate")
         minutes = None if interval is None else interval // 60_000_000_000
+        settlement = np.asarray(next_funding_ns, dtype=np.int64)
         columns = {
             "rate": pa.array([f"{Decimal(repr(float(value))):f}" for value in rate], pa.string()),
             "interval": pa.array([minutes] * len(rate), pa.uint64()),
-            "next_funding_ns": np.asarray(next_funding_ns, dtype=np.int64),
+            "next_funding_ns": pa.array(settlement, pa.timestamp("ns", tz="UTC"), mask=settlement == 0),
         }
         return self._market("funding", instrument, columns, ts_event, ts_init)
 

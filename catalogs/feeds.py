@@ -1,0 +1,418 @@
+"""One feed of one instrument on its way into the catalog: times resolved, rows cleaned and counted, chunks
+written.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from catalogs.instruments import Instrument
+from catalogs.mapping import (
+    BarsTable,
+    FundingTable,
+    MappingError,
+    NoAggressor,
+    PriceTable,
+    QuotesTable,
+    SeriesTable,
+    SideColumn,
+    TableSettings,
+    TimeSettings,
+    TradesTable,
+)
+from catalogs.summary import ImportSummary, Tally
+from catalogs.tables import Batch
+from catalogs.writer import CatalogWriter
+
+Columns = dict[str, np.ndarray]
+
+_CHUNK = 1_000_000  # rows of one catalog file
+
+
+class Clock:
+    """Turns a table's time columns into ``ts_event`` and an ascending ``ts_init``.
+
+    Rows are taken in the order of the file, which is the order they were recorded in: a row stamped earlier
+    than one before it could only be known after that one, so it gets that one's ``ts_init``.
+    """
+
+    def __init__(self, settings: TimeSettings, tally: Tally) -> None:
+        self._settings = settings
+        self._tally = tally
+        self._latest = 0
+
+    def read(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """``ts_event`` and ``ts_init`` of the rows, in nanoseconds."""
+        settings = self._settings
+        event = batch.times(settings.event, settings.unit)
+        if settings.stamp == "open":
+            event = event + (settings.period or 0)
+        init = (
+            event
+            if settings.init is None
+            else batch.times(settings.init, settings.init_unit or settings.unit)
+        )
+        init = init + settings.delay
+        return event, self.ascend(init, batch)
+
+    def at_least(self, init: int) -> int:
+        """The later of ``init`` and the latest ``ts_init`` so far, which it becomes."""
+        self._latest = max(self._latest, init)
+        return self._latest
+
+    def ascend(self, init: np.ndarray, batch: Batch) -> np.ndarray:
+        """``init`` raised to the latest seen before.
+
+        Raises MappingError where that is more than ``max_late``.
+        """
+        if len(init) == 0:
+            return init
+        raised = np.maximum.accumulate(np.maximum(init, self._latest))
+        late = raised - init
+        if late.max() > self._settings.max_late:
+            row = int(np.argmax(late))
+            raise MappingError(
+                f"{batch.path}: row {batch.rows[row]} is stamped {np.datetime64(int(init[row]), 'ns')}, "
+                f"{late[row] / 1e9:.3f} s before a row above it; set time.sort = true if the file is not in "
+                "order, or a larger time.max_late if the feed is like that"
+            )
+        self._latest = int(raised[-1])
+        self._tally.notes["stamped before the row above: ts_init raised"] += int((late > 0).sum())
+        return raised
+
+
+class Sink:
+    """Gathers rows and writes them in chunks cut between different ``ts_init``."""
+
+    def __init__(self, write: Callable[..., int], tally: Tally) -> None:
+        self._write = write
+        self._tally = tally
+        self._held: list[tuple[np.ndarray, np.ndarray, Columns]] = []
+        self._rows = 0
+
+    def add(self, ts_event: np.ndarray, ts_init: np.ndarray, columns: Columns) -> None:
+        """Take rows; ``ts_init`` goes on ascending from the rows before."""
+        if len(ts_init) == 0:
+            return
+        self._held.append((ts_event, ts_init, columns))
+        self._rows += len(ts_init)
+        if self._rows >= _CHUNK:
+            self._flush(everything=False)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._held:
+            self._flush(everything=True)
+
+    def _flush(self, everything: bool) -> None:
+        ts_event = np.concatenate([part[0] for part in self._held])
+        ts_init = np.concatenate([part[1] for part in self._held])
+        columns = {name: np.concatenate([part[2][name] for part in self._held]) for name in self._held[0][2]}
+        cut = len(ts_init) if everything else int(np.searchsorted(ts_init, ts_init[-1]))
+        if cut:
+            added = self._write(
+                ts_event=ts_event[:cut],
+                ts_init=ts_init[:cut],
+                **{name: c[:cut] for name, c in columns.items()},
+            )
+            self._tally.added += added
+            self._tally.present += cut - added
+        self._held = [(ts_event[cut:], ts_init[cut:], {name: c[cut:] for name, c in columns.items()})]
+        self._rows = len(ts_init) - cut
+
+
+class Feed:
+    """The rows of one table that belong to one instrument."""
+
+    def __init__(
+        self, table: TableSettings, tally: Tally, write: Callable[..., int], summary: ImportSummary
+    ) -> None:
+        self.tally = tally
+        self.summary = summary
+        self.clock = Clock(table.time, tally)
+        self.sink = Sink(write, tally)
+
+    def add(self, batch: Batch) -> None:
+        """Take the next rows."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """No rows follow."""
+        self.sink.finish()
+
+
+class RowFeed(Feed):
+    """Kinds where a row of the file is a row of the catalog.
+
+    Subclasses decode columns and say which rows cannot be stored and why. A row equal in every column to the
+    one above it is a recorder's repetition and left out.
+    """
+
+    _last: tuple[object, ...] | None = None
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        """The arrays that the writer's method takes, by parameter name."""
+        raise NotImplementedError
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        """Reasons to leave rows out."""
+        raise NotImplementedError
+
+    def repair(self, columns: Columns) -> None:
+        """Mend what can be mended, in place, counting it."""
+
+    def add(self, batch: Batch) -> None:
+        self.tally.read += len(batch)
+        ts_event, ts_init = self.clock.read(batch)
+        columns = self.decode(batch, ts_event)
+        keep = ~self._repeats([ts_event, ts_init, *columns.values()])
+        self.tally.notes["equal to the row above: left out"] += int((~keep).sum())
+        for reason, bad in self.faults(columns):
+            self.tally.notes[f"{reason}: left out"] += int((bad & keep).sum())
+            keep &= ~bad
+        columns = {name: values[keep] for name, values in columns.items()}
+        self.repair(columns)
+        self.sink.add(ts_event[keep], ts_init[keep], columns)
+
+    def _repeats(self, columns: list[np.ndarray]) -> np.ndarray:
+        same = np.ones(len(columns[0]), dtype=bool)
+        if len(same) == 0:
+            return same
+        for i, values in enumerate(columns):
+            same[1:] &= values[1:] == values[:-1]
+            same[0] &= self._last is not None and self._last[i] == values[0]
+        self._last = tuple(values[-1] for values in columns)
+        return same
+
+    def note_rounding(self, values: np.ndarray, precision: int, what: str) -> None:
+        """Count the values that lie between the ticks of the instrument."""
+        ticks = values[np.isfinite(values)] * 10.0**precision
+        off = np.abs(ticks - np.rint(ticks)) > 1e-6 + 1e-9 * np.abs(ticks)
+        self.tally.notes[f"{what} rounded to {precision} decimal places"] += int(off.sum())
+
+
+class TradesFeed(RowFeed):
+    """Trades; without an aggressor where the data have none."""
+
+    def __init__(
+        self, table: TradesTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        def write(**columns: np.ndarray) -> int:
+            return writer.trades(instrument, **columns)
+
+        super().__init__(table, summary.tally("trades", str(instrument.id)), write, summary)
+        self._table = table
+        self._instrument = instrument
+        if isinstance(table.aggressor, NoAggressor):
+            summary.warnings.append(
+                f"trades of {instrument.id}: the aggressor is not in the data, so they have NO_AGGRESSOR; "
+                "signed volume made from them is inferred, not measured"
+            )
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        table = self._table
+        columns = {
+            "price": batch.number(table.price) * table.price_scale,
+            "size": batch.number(table.size) * table.size_scale,
+            "side": self._side(batch),
+        }
+        self.note_rounding(columns["price"], self._instrument.price_precision, "prices")
+        self.note_rounding(columns["size"], self._instrument.size_precision, "sizes")
+        if table.id is not None:
+            whole = pa.types.is_integer(batch.column(table.id).type)
+            ids = batch.integer(table.id) if whole else batch.text(table.id).to_numpy().astype(object)
+            columns["trade_id"] = ids
+        return columns
+
+    def _side(self, batch: Batch) -> np.ndarray:
+        aggressor = self._table.aggressor
+        if isinstance(aggressor, NoAggressor):
+            return np.zeros(len(batch), dtype=np.int8)
+        if isinstance(aggressor, SideColumn):
+            buy = batch.is_any(aggressor.column, aggressor.buy)
+            sell = batch.is_any(aggressor.column, aggressor.sell)
+            if not (buy | sell).all():
+                row = int(np.argmin(buy | sell))
+                raise MappingError(
+                    f"{batch.path}: column {aggressor.column!r}, row {batch.rows[row]}: "
+                    f"{batch.column(aggressor.column)[row]} is neither {aggressor.buy} nor {aggressor.sell}"
+                )
+        else:
+            sell = batch.is_any(aggressor.column, [True])
+        return np.where(sell, -1, 1).astype(np.int8)
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "without a price", ~np.isfinite(columns["price"])
+        yield "without a size", ~(columns["size"] >= 0.5 * 10.0**-self._instrument.size_precision)
+
+
+class QuotesFeed(RowFeed):
+    """Best bid and ask."""
+
+    def __init__(
+        self, table: QuotesTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        def write(**columns: np.ndarray) -> int:
+            return writer.quotes(instrument, **columns)
+
+        super().__init__(table, summary.tally("quotes", str(instrument.id)), write, summary)
+        self._table = table
+        self._instrument = instrument
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        table = self._table
+        columns = {}
+        for name in ("bid_price", "ask_price", "bid_size", "ask_size"):
+            price = name.endswith("price")
+            columns[name] = batch.number(getattr(table, name)) * (
+                table.price_scale if price else table.size_scale
+            )
+            places = self._instrument.price_precision if price else self._instrument.size_precision
+            self.note_rounding(columns[name], places, "prices" if price else "sizes")
+        return columns
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        missing = np.zeros(len(columns["bid_price"]), dtype=bool)
+        for values in columns.values():
+            missing |= ~np.isfinite(values)
+        yield "with a side missing", missing
+        crossed = columns["bid_price"] > columns["ask_price"]
+        self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing).sum())
+
+
+class BarsFeed(RowFeed):
+    """Bars, with highs and lows widened where they do not contain open and close."""
+
+    def __init__(
+        self, table: BarsTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        bar_type = bar_type_of(str(instrument.id), table.time.period or 0)
+
+        def write(**columns: np.ndarray) -> int:
+            return writer.bars(instrument, bar_type, **columns)
+
+        super().__init__(table, summary.tally("bars", bar_type), write, summary)
+        self._table = table
+        self._instrument = instrument
+        self._newest = 0
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        table = self._table
+        columns = {
+            name: batch.number(getattr(table, name)) * table.price_scale
+            for name in ("open", "high", "low", "close")
+        }
+        for values in columns.values():
+            self.note_rounding(values, self._instrument.price_precision, "prices")
+        columns["volume"] = batch.number(table.volume) * table.size_scale
+        self.note_rounding(columns["volume"], self._instrument.size_precision, "volumes")
+        before = np.maximum.accumulate(np.concatenate(([self._newest], ts_event)))
+        self._old = ts_event <= before[:-1]
+        self._newest = int(before[-1])
+        return columns
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "not later than a bar above", self._old
+        missing = ~(columns["volume"] >= 0)
+        for name in ("open", "high", "low", "close"):
+            missing |= ~np.isfinite(columns[name])
+        yield "with a value missing", missing
+
+    def repair(self, columns: Columns) -> None:
+        top = np.maximum(columns["open"], columns["close"])
+        bottom = np.minimum(columns["open"], columns["close"])
+        wrong = (columns["high"] < top) | (columns["low"] > bottom)
+        columns["high"] = np.maximum(columns["high"], top)
+        columns["low"] = np.minimum(columns["low"], bottom)
+        self.tally.notes["high or low widened to contain open and close"] += int(wrong.sum())
+        self.tally.notes["without volume: kept"] += int((columns["volume"] == 0).sum())
+
+
+class PriceFeed(RowFeed):
+    """Mark or index prices."""
+
+    def __init__(
+        self, table: PriceTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        method = writer.mark_prices if table.kind == "mark" else writer.index_prices
+
+        def write(**columns: np.ndarray) -> int:
+            return method(instrument, **columns)
+
+        super().__init__(table, summary.tally(table.kind, str(instrument.id)), write, summary)
+        self._table = table
+        self._instrument = instrument
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        value = batch.number(self._table.value) * self._table.price_scale
+        self.note_rounding(value, self._instrument.price_precision, "prices")
+        return {"value": value}
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "without a price", ~(columns["value"] > 0)
+
+
+class FundingFeed(RowFeed):
+    """Funding rates."""
+
+    def __init__(
+        self, table: FundingTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        def write(**columns: np.ndarray) -> int:
+            return writer.funding_rates(instrument, interval=table.interval, **columns)
+
+        super().__init__(table, summary.tally("funding", str(instrument.id)), write, summary)
+        self._table = table
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        table = self._table
+        # A settled rate carries its own time: the exchange simulation then settles at once, at the time it
+        # was known.
+        following = ts_event if table.next is None else batch.times(table.next, table.next_unit)
+        return {"rate": batch.number(table.rate), "next_funding_ns": following}
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "without a rate", ~np.isfinite(columns["rate"])
+
+
+class SeriesFeed(RowFeed):
+    """One named slow series."""
+
+    def __init__(
+        self, table: SeriesTable, name: str, identifier: str, writer: CatalogWriter, summary: ImportSummary
+    ) -> None:
+        def write(**columns: np.ndarray) -> int:
+            return writer.series(name, identifier, **columns)
+
+        super().__init__(table, summary.tally(f"series {name}", identifier), write, summary)
+        self._column = table.values[name]
+
+    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+        return {"value": batch.number(self._column)}
+
+    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "without a value", ~np.isfinite(columns["value"])
+
+
+class SeveralFeeds(Feed):
+    """Several feeds that read the same rows."""
+
+    def __init__(self, feeds: list[Feed]) -> None:
+        self._feeds = feeds
+
+    def add(self, batch: Batch) -> None:
+        for feed in self._feeds:
+            feed.add(batch)
+
+    def finish(self) -> None:
+        for feed in self._feeds:
+            feed.finish()
+
+
+def bar_type_of(identifier: str, period: int) -> str:
+    """The external bar type of an instrument's bars of ``period`` nanoseconds."""
+    for unit, length in (("DAY", 86_400), ("HOUR", 3_600), ("MINUTE", 60), ("SECOND", 1)):
+        if period % (length * 10**9) == 0:
+            return f"{identifier}-{period // (length * 10**9)}-{unit}-LAST-EXTERNAL"
+    raise MappingError(f"bars of {period} ns have no name in Nautilus; use whole seconds")

@@ -1,0 +1,103 @@
+"""The ``table`` importer: files described by a mapping, streamed into a catalog in bounded memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from catalogs.bookfeeds import DiffsFeed, SnapshotsFeed
+from catalogs.feeds import (
+    BarsFeed,
+    Feed,
+    FundingFeed,
+    PriceFeed,
+    QuotesFeed,
+    SeriesFeed,
+    SeveralFeeds,
+    TradesFeed,
+)
+from catalogs.instruments import Instrument
+from catalogs.mapping import (
+    BarsTable,
+    DiffsTable,
+    FundingTable,
+    ImportMapping,
+    PriceTable,
+    QuotesTable,
+    SeriesTable,
+    SnapshotsTable,
+    Table,
+    TradesTable,
+)
+from catalogs.summary import ImportSummary
+from catalogs.tables import by_instrument, find, read, rows_in, select
+from catalogs.writer import CatalogWriter
+
+Progress = Callable[[str, int, int], None]
+"""Called with a table's label, rows done and rows in all."""
+
+
+def run_import(
+    mapping: ImportMapping, root: Path, catalog: Path, progress: Progress | None = None
+) -> ImportSummary:
+    """Import everything ``mapping`` describes under ``root`` into the catalog at ``catalog``.
+
+    A second run adds nothing. Raises MappingError where files and mapping do not fit; what was written until
+    then is sound and stays.
+    """
+    writer = CatalogWriter(catalog)
+    instruments = {item.id: item.build() for item in mapping.instrument}
+    plan = [(table, find(root, table.files)) for table in mapping.table]  # fail before anything is written
+    for instrument in instruments.values():
+        writer.instrument(instrument)
+    summary = ImportSummary()
+    for table, paths in plan:
+        label = f"{table.kind} {table.instrument or '/'.join(table.symbol.columns)}"  # type: ignore[union-attr]
+        total, done = sum(map(rows_in, paths)), 0
+        feeds: dict[str, Feed] = {}
+        left_out = 0
+        for path in paths:
+            for batch in read(path, table.columns(), table.time):
+                done += len(batch)
+                kept = select(table, batch)
+                left_out += len(batch) - len(kept)
+                for target, part in by_instrument(table, kept):
+                    if target is None:
+                        left_out += len(part)
+                        continue
+                    if target not in feeds:
+                        definition = instruments.get(target, target)
+                        feeds[target] = _make_feed(table, definition, root, writer, summary)
+                    feeds[target].add(part)
+                if progress is not None:
+                    progress(label, done, total)
+        for feed in feeds.values():
+            feed.finish()
+        if left_out:
+            summary.warnings.append(
+                f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"
+            )
+    return summary
+
+
+def _make_feed(
+    table: Table, instrument: Instrument | str, root: Path, writer: CatalogWriter, summary: ImportSummary
+) -> Feed:
+    """The feed that carries ``table``'s rows of ``instrument`` (for a series without definition: its id)."""
+    if isinstance(table, SeriesTable):
+        identifier = instrument if isinstance(instrument, str) else str(instrument.id)
+        return SeveralFeeds([SeriesFeed(table, name, identifier, writer, summary) for name in table.values])
+    assert not isinstance(instrument, str)  # the mapping's validation says so
+    match table:
+        case TradesTable():
+            return TradesFeed(table, instrument, writer, summary)
+        case QuotesTable():
+            return QuotesFeed(table, instrument, writer, summary)
+        case BarsTable():
+            return BarsFeed(table, instrument, writer, summary)
+        case SnapshotsTable():
+            return SnapshotsFeed(table, instrument, writer, summary)
+        case DiffsTable():
+            return DiffsFeed(table, instrument, root, writer, summary)
+        case PriceTable():
+            return PriceFeed(table, instrument, writer, summary)
+        case FundingTable():
+            return FundingFeed(table, instrument, writer, summary)

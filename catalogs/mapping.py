@@ -1,0 +1,421 @@
+"""The language of import mappings: which columns of which files become which kind of market data."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from catalogs.instruments import InstrumentSettings
+from features.settings import Duration, Settings
+
+Unit = Literal["s", "ms", "us", "ns", "timestamp"]
+Cell = str | int | float | bool
+
+
+class MappingError(ValueError):
+    """Data or a mapping that cannot be imported, said with the file, the column and the value."""
+
+
+class TimeSettings(Settings):
+    """When a row happened and when it could be known.
+
+    Parameters
+    ----------
+    event : str
+        Column of the venue's time.
+    init : str, optional
+        Column of the time of receipt, which becomes ``ts_init``; ``event`` where absent.
+    unit, init_unit : str
+        ``"s"`` (float or int), ``"ms"``, ``"us"``, ``"ns"`` since the epoch, or ``"timestamp"`` (a timestamp
+        column or ISO text; UTC where it has no zone). ``init_unit`` is ``unit`` where absent.
+    stamp : str
+        ``"instant"``; or what the time marks of an interval of ``period``: its ``"open"`` or its ``"close"``.
+        Rows are always stored at the close.
+    period : duration, optional
+        Length of the interval.
+    delay : duration
+        Added to ``ts_init``: a latency or publication delay the columns do not hold.
+    max_late : duration
+        A row may be stamped earlier than the row before it by this much; its ``ts_init`` is then that row's.
+        More than this is an error.
+    sort : bool
+        Sort each file by time first (in memory): for files that are not in order.
+    """
+
+    event: str
+    init: str | None = None
+    unit: Unit = "timestamp"
+    init_unit: Unit | None = None
+    stamp: Literal["instant", "open", "close"] = "instant"
+    period: Duration | None = None
+    delay: Duration = 0
+    max_late: Duration = 60_000_000_000
+    sort: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "TimeSettings":
+        if self.stamp != "instant" and not self.period:
+            raise ValueError(f"stamp = {self.stamp!r} needs the period, such as period = '1m'")
+        return self
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.event] if self.init is None else [self.event, self.init]
+
+
+class SymbolSettings(Settings):
+    """Instrument by row: the text of ``columns``, joined by ``/``, looked up in ``map``.
+
+    ``others`` says what to do with rows of a symbol that is not in the map.
+    """
+
+    columns: list[str] = Field(min_length=1)
+    map: dict[str, str] = Field(min_length=1)
+    others: Literal["error", "skip"] = "error"
+
+
+class TableSettings(Settings):
+    """What every table has.
+
+    Parameters
+    ----------
+    files : list of str
+        Paths or globs under the root, Parquet or CSV (``.csv``, ``.csv.gz``, ``.csv.zst``), read in name
+        order.
+    instrument : str, optional
+        The id all rows belong to; else ``symbol`` says it row by row.
+    where : dict
+        Only rows whose column equals the value (or one of the values) are read.
+    time : TimeSettings
+        The time columns.
+    """
+
+    files: list[str] = Field(min_length=1)
+    instrument: str | None = None
+    symbol: SymbolSettings | None = None
+    where: dict[str, Cell | list[Cell]] = Field(default={})
+    time: TimeSettings
+
+    @model_validator(mode="after")
+    def _one_instrument(self) -> "TableSettings":
+        if (self.instrument is None) == (self.symbol is None):
+            raise ValueError("give either instrument = 'ID' or symbol = {columns, map}")
+        return self
+
+    def targets(self) -> list[str]:
+        """The instruments (or series ids) this table can write."""
+        return [self.instrument] if self.instrument else sorted(set(self.symbol.map.values()))  # type: ignore[union-attr]
+
+    def columns(self) -> list[str]:
+        """The columns of the files that the table reads."""
+        symbols = self.symbol.columns if self.symbol else []
+        return [*self.time.columns(), *symbols, *self.where, *self._data_columns()]
+
+    def _data_columns(self) -> list[str]:
+        raise NotImplementedError
+
+
+class SideColumn(Settings):
+    """Aggressor named by a column: the values that mean buyer and seller."""
+
+    kind: Literal["side"]
+    column: str
+    buy: list[Cell]
+    sell: list[Cell]
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.column]
+
+
+class BuyerMaker(Settings):
+    """Aggressor by Binance's flag: true where the buyer was resting, so the seller was the aggressor."""
+
+    kind: Literal["buyer_maker"]
+    column: str
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.column]
+
+
+class NoAggressor(Settings):
+    """Aggressor not recorded (or recorded wrongly)."""
+
+    kind: Literal["none"]
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return []
+
+
+Aggressor = Annotated[SideColumn | BuyerMaker | NoAggressor, Field(discriminator="kind")]
+
+
+class TradesTable(TableSettings):
+    """Trades. ``price_scale`` and ``size_scale`` multiply the columns; ``id`` names the venue's trade id."""
+
+    kind: Literal["trades"]
+    price: str
+    size: str
+    id: str | None = None
+    price_scale: float = 1.0
+    size_scale: float = 1.0
+    aggressor: Aggressor
+
+    def _data_columns(self) -> list[str]:
+        return [self.price, self.size, *([self.id] if self.id else []), *self.aggressor.columns()]
+
+
+class QuotesTable(TableSettings):
+    """Best bid and ask; rows with a side missing are dropped."""
+
+    kind: Literal["quotes"]
+    bid_price: str
+    ask_price: str
+    bid_size: str
+    ask_size: str
+    price_scale: float = 1.0
+    size_scale: float = 1.0
+
+    def _data_columns(self) -> list[str]:
+        return [self.bid_price, self.ask_price, self.bid_size, self.ask_size]
+
+
+class BarsTable(TableSettings):
+    """Bars of ``time.period``, stored at their close as ``<instrument>-<n>-<UNIT>-LAST-EXTERNAL``."""
+
+    kind: Literal["bars"]
+    open: str = "open"
+    high: str = "high"
+    low: str = "low"
+    close: str = "close"
+    volume: str = "volume"
+    price_scale: float = 1.0
+    size_scale: float = 1.0
+
+    @model_validator(mode="after")
+    def _stamped(self) -> "BarsTable":
+        if self.time.stamp == "instant":
+            raise ValueError("time.stamp must say whether a bar's time is its 'open' or its 'close'")
+        return self
+
+    def _data_columns(self) -> list[str]:
+        return [self.open, self.high, self.low, self.close, self.volume]
+
+
+class WideLevels(Settings):
+    """Book levels in columns of their own: names with ``{level}`` in them, ``first`` being the best level's
+    number.
+    """
+
+    kind: Literal["wide"]
+    bid_price: str
+    bid_size: str
+    ask_price: str
+    ask_size: str
+    levels: int = Field(gt=0)
+    first: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "WideLevels":
+        for name in (self.bid_price, self.bid_size, self.ask_price, self.ask_size):
+            if "{level" not in name:
+                raise ValueError(f"{name!r} has no {{level}} (or {{level:02}}) for the level's number")
+        return self
+
+    def parts(self) -> list[list[str]]:
+        """Column names of bid prices, bid sizes, ask prices, ask sizes, each from the best level."""
+        numbers = range(self.first, self.first + self.levels)
+        return [
+            [name.format(level=number) for number in numbers]
+            for name in (self.bid_price, self.bid_size, self.ask_price, self.ask_size)
+        ]
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [name for part in self.parts() for name in part]
+
+
+class ListLevels(Settings):
+    """Book levels in list columns, best first."""
+
+    kind: Literal["lists"]
+    bid_price: str
+    bid_size: str
+    ask_price: str
+    ask_size: str
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.bid_price, self.bid_size, self.ask_price, self.ask_size]
+
+
+Levels = Annotated[WideLevels | ListLevels, Field(discriminator="kind")]
+
+
+class SnapshotsTable(TableSettings):
+    """Book snapshots, stored as the deltas between successive ones.
+
+    After a hole in time longer than ``gap`` the book is cleared and written anew. ``sequence`` may name the
+    venue's sequence column.
+    """
+
+    kind: Literal["book_snapshots"]
+    levels: Levels
+    sequence: str | None = None
+    gap: Duration = 10_000_000_000
+    price_scale: float = 1.0
+    size_scale: float = 1.0
+
+    def _data_columns(self) -> list[str]:
+        return [*self.levels.columns(), *([self.sequence] if self.sequence else [])]
+
+
+class BookSide(Settings):
+    """The column that says bid or ask, and the values it uses."""
+
+    column: str = "side"
+    bid: Cell = "bid"
+    ask: Cell = "ask"
+
+
+class RestSnapshots(Settings):
+    """Full books to start from: one row a level, as ``book_diffs``, with the update id they include."""
+
+    files: list[str] = Field(min_length=1)
+    last_id: str
+    time: TimeSettings
+
+
+class DiffsTable(TableSettings):
+    """Depth updates, one row a level (size 0: level gone), stored as deltas on top of snapshots.
+
+    Parameters
+    ----------
+    first_id, last_id, previous_id : str
+        Columns of the update's first and last id, and of the previous update's last id.
+    rule : str
+        ``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures);
+        ``"contiguous"``: each ``first_id`` follows the ``last_id`` before by one (Binance spot).
+    snapshots : RestSnapshots
+        Where the book starts, and starts again after a break in the sequence.
+    """
+
+    kind: Literal["book_diffs"]
+    side: BookSide = BookSide()
+    price: str = "price"
+    size: str = "size"
+    first_id: str
+    last_id: str
+    previous_id: str | None = None
+    rule: Literal["previous", "contiguous"]
+    snapshots: RestSnapshots
+    price_scale: float = 1.0
+    size_scale: float = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "DiffsTable":
+        if self.rule == "previous" and self.previous_id is None:
+            raise ValueError("rule = 'previous' compares previous_id; name its column")
+        return self
+
+    def level_columns(self) -> list[str]:
+        """The columns that snapshots share with updates."""
+        return [self.side.column, self.price, self.size]
+
+    def _data_columns(self) -> list[str]:
+        return [
+            self.first_id,
+            self.last_id,
+            *([self.previous_id] if self.previous_id else []),
+            *self.level_columns(),
+        ]
+
+
+class PriceTable(TableSettings):
+    """Mark or index prices."""
+
+    kind: Literal["mark", "index"]
+    value: str
+    price_scale: float = 1.0
+
+    def _data_columns(self) -> list[str]:
+        return [self.value]
+
+
+class FundingTable(TableSettings):
+    """Funding rates, as a fraction of the notional for each interval.
+
+    With ``next`` (and ``next_unit``) a row is the rate foreseen for the settlement at that time; the last one
+    before it is what settles. Without it a row is the rate that settled at the row's own time, and settles
+    then.
+    """
+
+    kind: Literal["funding"]
+    rate: str
+    interval: Duration
+    next: str | None = None
+    next_unit: Unit = "ms"
+
+    def _data_columns(self) -> list[str]:
+        return [self.rate, *([self.next] if self.next else [])]
+
+
+class SeriesTable(TableSettings):
+    """Slow series Nautilus has no type for: ``values`` gives each series' name and column."""
+
+    kind: Literal["series"]
+    values: dict[str, str] = Field(min_length=1)
+
+    def _data_columns(self) -> list[str]:
+        return list(self.values.values())
+
+
+Table = Annotated[
+    TradesTable
+    | QuotesTable
+    | BarsTable
+    | SnapshotsTable
+    | DiffsTable
+    | PriceTable
+    | FundingTable
+    | SeriesTable,
+    Field(discriminator="kind"),
+]
+
+
+class ImportMapping(Settings):
+    """A whole mapping file: ``note`` for people (defects of the data and what is done about them), the
+    instruments, the tables."""
+
+    note: str = ""
+    instrument: list[InstrumentSettings] = Field(default=[])
+    table: list[Table] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_instruments(self) -> "ImportMapping":
+        known = {item.id for item in self.instrument}
+        for number, table in enumerate(self.table):
+            unknown = [name for name in table.targets() if name not in known]
+            if unknown and not isinstance(table, SeriesTable):
+                raise ValueError(
+                    f"table {number} ({table.kind}) writes {', '.join(unknown)}: define it with [[instrument]]"
+                )
+        return self
+
+
+def load_mapping(path: Path) -> ImportMapping:
+    """The mapping in a TOML file. Raises MappingError listing every fault with its place in the file."""
+    try:
+        return ImportMapping.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise MappingError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        faults = [
+            f"  {'.'.join(str(part) for part in fault['loc']) or 'mapping'}: {fault['msg']}"
+            + ("" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})")
+            for fault in error.errors()
+        ]
+        raise MappingError(f"{path}: {len(faults)} faults\n" + "\n".join(faults)) from None

@@ -1,0 +1,70 @@
+"""What an import did: rows read, added, repaired and left out, and what one should know about them."""
+
+import dataclasses
+from collections import Counter
+
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+
+@dataclasses.dataclass
+class Tally:
+    """One kind of data of one instrument.
+
+    ``notes`` counts each repair and each reason for leaving rows out.
+    """
+
+    kind: str
+    identifier: str
+    read: int = 0
+    added: int = 0
+    present: int = 0
+    notes: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+@dataclasses.dataclass
+class ImportSummary:
+    """The result of an import.
+
+    ``read`` are rows of the files, ``added`` and ``present`` rows of the catalog written now and written by
+    an earlier import (a snapshot is one row of a file and many of the catalog).
+    """
+
+    tallies: list[Tally] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def tally(self, kind: str, identifier: str) -> Tally:
+        """The tally of this kind and instrument, made if new."""
+        for item in self.tallies:
+            if (item.kind, item.identifier) == (kind, identifier):
+                return item
+        self.tallies.append(Tally(kind, identifier))
+        return self.tallies[-1]
+
+    @property
+    def added(self) -> int:
+        """Rows added to the catalog."""
+        return sum(item.added for item in self.tallies)
+
+    def to_dict(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {
+            "added": self.added,
+            "tables": [dataclasses.asdict(item) for item in self.tallies],
+            "warnings": self.warnings,
+        }
+
+    def __rich__(self) -> Group:
+        table = RichTable(title=None, show_edge=False, pad_edge=False)
+        table.add_column("data")
+        table.add_column("instrument", overflow="fold")
+        for name in ("read", "added", "already there"):
+            table.add_column(name, justify="right")
+        table.add_column("repaired or left out", overflow="fold")
+        for item in self.tallies:
+            notes = "\n".join(f"{count:,} {what}" for what, count in item.notes.items() if count)
+            table.add_row(
+                item.kind, item.identifier, f"{item.read:,}", f"{item.added:,}", f"{item.present:,}", notes
+            )
+        return Group(table, *(Text(f"note: {line}", style="yellow") for line in self.warnings))

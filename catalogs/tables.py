@@ -1,0 +1,257 @@
+"""Reading CSV and Parquet tables in batches, with columns as numbers and times, and errors that name the
+place.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from catalogs.mapping import Cell, MappingError, TableSettings, TimeSettings, Unit
+
+_CELLS = 1_000_000  # values decoded at once: bounds memory whatever the number of columns
+_FACTORS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+class Batch:
+    """Some rows of a file, columns by name.
+
+    Every method raises MappingError naming file, column, row and value.
+    """
+
+    def __init__(self, path: Path, first_row: int, table: pa.Table, rows: np.ndarray | None = None) -> None:
+        self.path = path
+        self._table = table
+        self.rows = np.arange(first_row, first_row + len(table)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def take(self, which: np.ndarray) -> "Batch":
+        """The rows where ``which`` is true, or those it lists."""
+        if which.dtype == bool:
+            if which.all():
+                return self
+            return Batch(self.path, 0, self._table.filter(pa.array(which)), self.rows[which])
+        return Batch(self.path, 0, self._table.take(pa.array(which)), self.rows[which])
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The raw column."""
+        return self._table[name]
+
+    def number(self, name: str) -> np.ndarray:
+        """A column as float64, NaN where null."""
+        column = self.column(name)
+        try:
+            return pc.cast(column, pa.float64(), safe=False).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise self._unreadable(name, "a number", lambda value: float(value)) from None
+
+    def integer(self, name: str) -> np.ndarray:
+        """A column as int64, without nulls."""
+        column = self.column(name)
+        try:
+            whole = pc.cast(column, pa.int64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise self._unreadable(name, "a whole number", lambda value: int(value)) from None
+        self._no_nulls(name, whole)
+        return whole.to_numpy()
+
+    def text(self, name: str) -> pa.ChunkedArray:
+        """A column as text."""
+        return pc.cast(self.column(name), pa.string())
+
+    def lists(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """A list column as offsets (rows + 1) into its values, and the values as float64."""
+        column = self.column(name).combine_chunks()
+        if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+            raise MappingError(f"{self.path}: column {name!r} is {column.type}, not lists of levels")
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        values = pc.cast(column.flatten(), pa.float64()).to_numpy(zero_copy_only=False)
+        return np.concatenate(([0], np.cumsum(lengths))), values
+
+    def is_any(self, name: str, values: Sequence[Cell]) -> np.ndarray:
+        """Where a column equals one of ``values``."""
+        column = self.column(name)
+        try:
+            wanted = pa.array(values).cast(column.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            raise MappingError(
+                f"{self.path}: column {name!r} is {column.type}, which cannot equal {list(values)}; "
+                "write values of that type"
+            ) from None
+        return pc.fill_null(pc.is_in(column, value_set=wanted), False).to_numpy()
+
+    def times(self, name: str, unit: Unit) -> np.ndarray:
+        """A time column as int64 nanoseconds."""
+        column = self.column(name)
+        temporal = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+        if (unit == "timestamp") != (
+            temporal or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        ):
+            raise MappingError(
+                f"{self.path}: time column {name!r} is {column.type}, but its unit is given as {unit!r}; "
+                "use 's', 'ms', 'us' or 'ns' for numbers and 'timestamp' for timestamps and ISO text"
+            )
+        try:
+            if unit == "timestamp":
+                # A time without a zone is UTC: casting through a zoned type says so.
+                ns = column if temporal else pc.cast(column, pa.timestamp("ns", tz="UTC"))
+                ns = pc.cast(pc.cast(ns, pa.timestamp("ns", tz=getattr(ns.type, "tz", None))), pa.int64())
+            elif pa.types.is_floating(column.type):
+                # A double holds seconds of our time to about 0.2 microseconds; more digits than that are
+                # noise.
+                micros = np.rint(pc.fill_null(column, np.nan).to_numpy() * (_FACTORS[unit] / 1e3))
+                ns = pa.chunked_array([pa.array(micros, mask=~np.isfinite(micros)).cast(pa.int64())])
+                ns = pc.multiply(ns, 1_000)
+            else:
+                ns = pc.multiply_checked(pc.cast(column, pa.int64()), _FACTORS[unit])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise self._unreadable(name, f"a time in {unit!r}", np.datetime64) from None
+        self._no_nulls(name, ns)
+        out = ns.to_numpy()
+        # 2005 to 2100: outside it the unit is wrong, and nothing else would say so.
+        bad = (out < 1_104_537_600 * 10**9) | (out > 4_102_444_800 * 10**9)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise MappingError(
+                f"{self.path}: column {name!r}, row {self.rows[row]}: {column[row]} read as {unit!r} is "
+                f"{np.datetime64(int(out[row]), 'ns')}; correct the unit"
+            )
+        return out
+
+    def _no_nulls(self, name: str, column: pa.ChunkedArray) -> None:
+        if column.null_count:
+            row = int(np.argmax(pc.is_null(column).to_numpy()))
+            raise MappingError(
+                f"{self.path}: column {name!r}, row {self.rows[row]} is empty; name a column that never is"
+            )
+
+    def _unreadable(self, name: str, what: str, parse: object) -> MappingError:
+        column = self.column(name)
+        for row, value in enumerate(column.to_pylist()):
+            try:
+                if value is not None:
+                    parse(value)  # type: ignore[operator]
+            except (TypeError, ValueError):
+                return MappingError(
+                    f"{self.path}: column {name!r}, row {self.rows[row]}: {value!r} is not {what}; "
+                    "correct the column or its unit, or leave the row out with `where`"
+                )
+        return MappingError(f"{self.path}: column {name!r} of type {column.type} cannot be read as {what}")
+
+
+def find(root: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files of the patterns, each pattern's in name order.
+
+    Raises MappingError for a pattern without files.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = sorted(root.glob(pattern))
+        if not matches:
+            raise MappingError(
+                f"no file matches {pattern!r} under {root}; give the folder of the data with --root"
+            )
+        found += [path for path in matches if path not in found]
+    return found
+
+
+def rows_in(path: Path) -> int:
+    """Number of data rows: from metadata for Parquet, by counting lines for CSV."""
+    if path.suffix == ".parquet":
+        return pq.read_metadata(path).num_rows
+    lines = 0
+    with pa.input_stream(str(path)) as stream:
+        while block := stream.read(1 << 22):
+            lines += block.count(b"\n")
+    return max(lines - 1, 0)
+
+
+def read(path: Path, columns: Sequence[str], order: TimeSettings | None = None) -> Iterator[Batch]:
+    """The columns of a file in batches; the whole file at once, sorted by ``order``'s time, where that asks
+    for it.
+    """
+    names = list(dict.fromkeys(columns))
+    if path.suffix == ".parquet":
+        batches = _parquet(path, names)
+    elif ".csv" in path.suffixes:
+        batches = _csv(path, names)
+    else:
+        raise MappingError(f"{path}: neither .parquet nor .csv (.csv.gz, .csv.zst)")
+    if order is not None and order.sort:
+        parts = list(batches)
+        whole = Batch(path, 0, pa.concat_tables([part._table for part in parts]))
+        if len(whole):
+            key = whole.times(
+                order.init or order.event, order.init_unit or order.unit if order.init else order.unit
+            )
+            yield whole.take(np.argsort(key, kind="stable"))
+        return
+    yield from batches
+
+
+def select(table: TableSettings, batch: Batch) -> Batch:
+    """The rows that ``where`` asks for."""
+    keep = np.ones(len(batch), dtype=bool)
+    for name, wanted in table.where.items():
+        keep &= batch.is_any(name, wanted if isinstance(wanted, list) else [wanted])
+    return batch.take(keep)
+
+
+def by_instrument(table: TableSettings, batch: Batch) -> Iterator[tuple[str | None, Batch]]:
+    """The rows of each instrument; None where the symbol is not in the map and ``others`` says to skip
+    those.
+    """
+    if table.instrument is not None:
+        yield table.instrument, batch
+        return
+    symbol = table.symbol
+    assert symbol is not None  # the mapping's validation says so
+    names = [pc.fill_null(batch.text(name), "") for name in symbol.columns]
+    encoded = pa.chunked_array(pc.binary_join_element_wise(*names, "/")).combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    for code, text in enumerate(encoded.dictionary.to_pylist()):
+        target = symbol.map.get(text)
+        if target is None and symbol.others == "error":
+            row = batch.rows[np.argmax(codes == code)]
+            raise MappingError(
+                f"{batch.path}: row {row}: {'/'.join(symbol.columns)} {text!r} is not in symbol.map; "
+                "add it, or set symbol.others = 'skip'"
+            )
+        yield target, batch.take(codes == code)
+
+
+def _parquet(path: Path, names: list[str]) -> Iterator[Batch]:
+    file = pq.ParquetFile(path)
+    _check_columns(path, names, file.schema_arrow.names)
+    width = sum(1000 if pa.types.is_list(file.schema_arrow.field(name).type) else 1 for name in names)
+    row = 0
+    for batch in file.iter_batches(max(1_024, _CELLS // width), columns=names):
+        yield Batch(path, row, pa.Table.from_batches([batch]).select(names))
+        row += len(batch)
+
+
+def _csv(path: Path, names: list[str]) -> Iterator[Batch]:
+    with pv.open_csv(path) as head:
+        _check_columns(path, names, head.schema.names)
+    options = pv.ConvertOptions(include_columns=names)
+    row = 0
+    try:
+        with pv.open_csv(path, pv.ReadOptions(block_size=1 << 24), convert_options=options) as reader:
+            for batch in reader:
+                yield Batch(path, row, pa.Table.from_batches([batch]))
+                row += len(batch)
+    except pa.ArrowInvalid as error:
+        raise MappingError(f"{path}: after row {row}: {error}") from None
+
+
+def _check_columns(path: Path, wanted: list[str], present: list[str]) -> None:
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        shown = ", ".join(present[:30]) + (" …" if len(present) > 30 else "")
+        raise MappingError(f"{path}: no column {', '.join(map(repr, missing))}; it has {shown}")
