@@ -1,0 +1,30 @@
+"""What every regime detector shares: its settings, and the outputs it ends in."""
+
+from features.causal import CausalFilter
+from features.messages import REGIMES
+from features.settings import Settings
+from features.table import FeatureTable
+
+POSTERIOR = tuple(f"p_{name}" for name in REGIMES)
+"""Filtered probabilities of the regimes, ``p_trend, p_chop, p_stress``; a detector's outputs are these and ``regime``."""
+
+
+class RegimeSettings(Settings):
+    """How to detect the regime; a subclass is one detector, found by its ``kind``."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The feature columns that the detector reads."""
+        raise NotImplementedError
+
+    def fit(self, table: FeatureTable, seed: int) -> CausalFilter:
+        """The detector fitted on ``table``, which holds the training span and nothing after it.
+
+        Its outputs are ``p_trend, p_chop, p_stress, regime``, the last a float index into ``REGIMES`` or -1.
+
+        Raises
+        ------
+        ValueError
+            If the span is too short, or no fit converges.
+        """
+        raise NotImplementedError

@@ -1,0 +1,328 @@
+"""A Gaussian hidden Markov model of the market's regime: fitted by hmmlearn, run by our own forward recursion."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numba
+import numpy as np
+from pydantic import Field, model_validator
+
+from features.causal import Chain, Params, State
+from features.messages import REGIMES
+from features.table import FeatureTable
+from regimes.base import POSTERIOR, RegimeSettings
+from regimes.hysteresis import HysteresisSettings
+from regimes.naming import NamingSettings, name_states
+
+_BLOCK = 2_000  # bars; a span longer than ``max_rows`` is thinned by whole blocks, so that transitions stay real
+
+
+class HmmSettings(RegimeSettings):
+    """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
+
+    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule reads.
+    ``n_states``: four leave room for trends up and down. ``starts``: fits from different starting points, of which the
+    likeliest with all three names wins. ``stickiness``: prior transitions of each state to itself, as a share of the
+    training bars. ``clip``: standard deviations at which standardised features are cut, so that one freak value cannot
+    carry a verdict. ``min_variance``: floor of a state's variances, where one is the feature's variance over all bars.
+    ``max_rows``: a longer span is thinned to this many bars, in blocks.
+    """
+
+    kind: Literal["hmm"] = "hmm"
+    features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
+    direction: str = "log_return_60"
+    dispersion: str = "realized_volatility_60"
+    n_states: int = Field(4, ge=3, le=8)
+    covariance: Literal["full", "diag"] = "full"
+    starts: int = Field(3, ge=1)
+    iterations: int = Field(100, ge=1)
+    stickiness: float = Field(0.0, ge=0)
+    clip: float = Field(6.0, gt=0)
+    min_variance: float = Field(1e-3, gt=0)
+    max_rows: int = Field(100_000, ge=1_000)
+    naming: NamingSettings = NamingSettings()
+    hysteresis: HysteresisSettings = HysteresisSettings()
+
+    @model_validator(mode="after")
+    def _roles_are_features(self) -> Self:
+        for role in ("direction", "dispersion"):
+            if getattr(self, role) not in self.features:
+                raise ValueError(f"{role} = {getattr(self, role)!r} is not among features {list(self.features)}; add it")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.features
+
+    def fit(self, table: FeatureTable, seed: int) -> Chain:
+        """The posterior filter with hysteresis behind it.
+
+        Warns
+        -----
+        UserWarning
+            If no start gives a state to each name: the likeliest fit is returned as it is.
+        """
+        return Chain(self.fit_posterior(table, seed), self.hysteresis.build())
+
+    def fit_posterior(self, table: FeatureTable, seed: int) -> "HmmFilter":
+        """The posterior filter alone; see ``fit``."""
+        rows, lengths = self._training_rows(table)
+        scaler = Scaler.fit(rows, self.features, self.clip)
+        z = scaler(rows)
+        direction, dispersion = (rows[:, self.features.index(name)] for name in (self.direction, self.dispersion))
+        best: tuple[bool, float] | None = None
+        failures = []
+        for start in range(self.starts):
+            model = self._model(z, direction, dispersion, np.random.default_rng([seed, start]), informed=start == 0)
+            try:
+                with np.errstate(all="ignore"):
+                    model.fit(z, lengths)
+                    likelihood = model.score(z, lengths)
+                    weights = model.predict_proba(z, lengths)
+            except ValueError as error:
+                failures.append(str(error))
+                continue
+            if not (np.isfinite(likelihood) and np.all(np.isfinite(model.means_))):
+                failures.append("the likelihood is not finite")
+                continue
+            names, problems = name_states(weights, direction, dispersion, self.naming)
+            rank = (not problems, likelihood)
+            if best is None or rank > best:
+                best, chosen, chosen_names, chosen_problems = rank, model, names, problems
+        if best is None:
+            raise ValueError(
+                f"hmm: none of {self.starts} starts converged on {len(z)} bars ({'; '.join(failures)}); "
+                "use fewer features or states, or another span"
+            )
+        if chosen_problems:
+            warnings.warn(f"hmm: the fit lacks a regime ({'; '.join(chosen_problems)})", stacklevel=2)
+        return HmmFilter(
+            inputs=self.features,
+            names=chosen_names,
+            start=chosen.startprob_,
+            transition=chosen.transmat_,
+            means=chosen.means_,
+            covariances=chosen.covars_,
+            scaler=scaler,
+        )
+
+    def _training_rows(self, table: FeatureTable) -> tuple[np.ndarray, list[int]]:
+        """Complete rows, and the lengths of the unbroken runs they form."""
+        values = table.columns(self.features)
+        complete = np.isfinite(values).all(axis=1)
+        stride = math.ceil(complete.sum() / self.max_rows)
+        if stride > 1:
+            complete &= (np.arange(len(values)) // _BLOCK) % stride == 0
+        index = np.flatnonzero(complete)
+        least = 50 * self.n_states
+        if len(index) < least:
+            raise ValueError(
+                f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training span, "
+                f"{self.n_states} states need {least}; train on a longer span or drop the feature that is missing"
+            )
+        breaks = np.flatnonzero(np.diff(index) > 1) + 1
+        return values[index], np.diff([0, *breaks, len(index)]).tolist()
+
+    def _model(
+        self, z: np.ndarray, direction: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator, informed: bool
+    ) -> Any:
+        """An hmmlearn model with its starting point set: states as the names mean them, or rows drawn at random."""
+        from hmmlearn.hmm import GaussianHMM
+
+        k = self.n_states
+        model = GaussianHMM(
+            n_components=k,
+            covariance_type=self.covariance,
+            min_covar=self.min_variance,
+            n_iter=self.iterations,
+            tol=1e-5 * len(z),
+            transmat_prior=1.0 + self.stickiness * len(z) * np.eye(k),
+            init_params="",
+            implementation="scaling",
+        )
+        if informed:
+            wild = dispersion >= np.quantile(dispersion, 0.9)
+            low, high = np.quantile(direction[~wild], (0.2, 0.8))
+            groups = [wild, ~wild & (direction < low), ~wild & (direction > high)]
+            groups.append(~np.any(groups, axis=0))
+            if k == 3:
+                groups = [wild, ~wild & ((direction < low) | (direction > high)), groups[3]]
+            means = [z[group].mean(axis=0) if group.any() else z.mean(axis=0) for group in groups]
+            means += list(z[rng.choice(len(z), k - len(means))])
+        else:
+            groups = []
+            means = list(z[rng.choice(len(z), k, replace=False)])
+        variances = np.ones((k, z.shape[1]))
+        for i, group in enumerate(groups):
+            if group.sum() > z.shape[1]:
+                variances[i] = z[group].var(axis=0) + 0.05
+        model.means_ = np.array(means)
+        model.covars_ = variances if self.covariance == "diag" else np.array([np.diag(v) for v in variances])
+        model.startprob_ = np.full(k, 1 / k)
+        model.transmat_ = np.full((k, k), 0.05 / (k - 1)) + (0.95 - 0.05 / (k - 1)) * np.eye(k)
+        return model
+
+
+class Scaler(NamedTuple):
+    """How raw features become what the model observes; every number is of the training span.
+
+    Parameters
+    ----------
+    floor : float array, shape (d,)
+        Where positive, the feature's logarithm is taken, of values raised to this floor; where 0, it is not.
+    center, scale : float arrays, shape (d,)
+        Mean and standard deviation without the outer thousandth at each end.
+    clip : float
+        Standard deviations at which the result is cut.
+    """
+
+    floor: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    clip: float
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, names: Sequence[str], clip: float) -> Self:
+        """Logarithms for features that are never negative and skewed to the right; then mean and deviation."""
+        floor = np.zeros(rows.shape[1])
+        center = np.zeros(rows.shape[1])
+        scale = np.ones(rows.shape[1])
+        for j, name in enumerate(names):
+            x = rows[:, j]
+            if x.min() >= 0 and np.median(x) > 0 and np.mean(x) > np.median(x):
+                floor[j] = np.quantile(x[x > 0], 0.001)
+                x = np.log(np.maximum(x, floor[j]))
+            low, high = np.quantile(x, (0.001, 0.999))
+            x = np.clip(x, low, high)
+            center[j], scale[j] = x.mean(), x.std()
+            if not scale[j] > 1e-12 * abs(center[j]):
+                raise ValueError(f"hmm: feature {name!r} is constant over the training span; drop it from 'features'")
+        return cls(floor, center, scale, clip)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """The observations, shape (n, d), of raw ``rows``."""
+        logs = np.log(np.maximum(rows, np.where(self.floor > 0, self.floor, 1.0)))
+        z = (np.where(self.floor > 0, logs, rows) - self.center) / self.scale
+        return np.clip(z, -self.clip, self.clip)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HmmFilter(Params):
+    """Filtered probabilities of the regimes: the forward recursion, never the smoother.
+
+    The posterior of each bar equals that of the last point of hmmlearn's ``predict_proba`` on the bars so far. A row
+    with a value missing carries the prediction; silent before the first complete row.
+
+    Parameters
+    ----------
+    inputs : tuple of str, length d
+        Feature columns.
+    names : tuple of str, length k
+        Regime of each state; a regime's probability is the sum over its states.
+    start : float array, shape (k,)
+        Distribution of the first state.
+    transition : float array, shape (k, k)
+        Rows sum to one.
+    means : float array, shape (k, d)
+        Of the observations, after ``scaler``.
+    covariances : float array, shape (k, d, d)
+    scaler : Scaler, optional
+        Raw features are the observations without one.
+    """
+
+    kind: ClassVar[str] = "hmm"
+    outputs: ClassVar[tuple[str, ...]] = POSTERIOR
+
+    inputs: tuple[str, ...]
+    names: tuple[str, ...]
+    start: np.ndarray
+    transition: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    scaler: Scaler | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        object.__setattr__(self, "names", tuple(self.names))
+        for name in ("start", "transition", "means", "covariances"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+        d = len(self.inputs)
+        scaler = self.scaler or (np.zeros(d), np.zeros(d), np.ones(d), math.inf)
+        scaler = Scaler(*(np.asarray(part, dtype=np.float64) for part in scaler[:3]), float(scaler[3]))
+        object.__setattr__(self, "scaler", scaler)
+        # Whitened observations are W z - W mu with W the inverse of the Cholesky factor: |W(z - mu)|^2 is Mahalanobis'.
+        whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
+        compiled = (
+            self.transition,
+            np.ascontiguousarray(whiten),
+            np.einsum("kij,kj->ki", whiten, self.means),
+            np.log(np.abs(np.einsum("kii->ki", whiten))).sum(axis=1),
+            np.array([REGIMES.index(name) for name in self.names]),
+            np.column_stack(scaler[:3]),
+            scaler.clip,
+        )
+        object.__setattr__(self, "_compiled", compiled)
+
+    def initial_state(self) -> State:
+        # distribution of the next bar's state, and whether any bar was seen
+        return {"prior": self.start.copy(), "seen": np.zeros(1)}
+
+    def step(self, state: State, x: np.ndarray) -> np.ndarray:
+        return self.run(x.reshape(1, -1), state)[0]
+
+    def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
+        out = np.empty((len(xs), 3))
+        rows = np.ascontiguousarray(xs, dtype=np.float64)
+        _run(rows, state["prior"], state["seen"], *self._compiled, out)  # type: ignore[attr-defined]
+        return out
+
+
+@numba.njit(cache=True)
+def _run(xs, prior, seen, transition, whiten, offset, log_det, regime, scaler, clip, out):  # type: ignore[no-untyped-def]
+    k, d = offset.shape
+    z = np.empty(d)
+    posterior = np.empty(k)
+    for t in range(xs.shape[0]):
+        complete = True
+        for j in range(d):
+            x = xs[t, j]
+            complete &= math.isfinite(x)
+            if scaler[j, 0] > 0:
+                x = math.log(max(x, scaler[j, 0]))
+            z[j] = min(max((x - scaler[j, 1]) / scaler[j, 2], -clip), clip)
+        if not complete and seen[0] == 0:
+            out[t] = math.nan
+            continue
+        if complete:
+            seen[0] = 1.0
+            most = -math.inf
+            for s in range(k):
+                distance = 0.0
+                for i in range(d):
+                    y = -offset[s, i]
+                    for j in range(i + 1):
+                        y += whiten[s, i, j] * z[j]
+                    distance += y * y
+                # In logarithms, relative to the likeliest state: no observation is so far out that all vanish.
+                posterior[s] = log_det[s] - 0.5 * distance + math.log(prior[s]) if prior[s] > 0 else -math.inf
+                most = max(most, posterior[s])
+            total = 0.0
+            for s in range(k):
+                posterior[s] = math.exp(posterior[s] - most)
+                total += posterior[s]
+            for s in range(k):
+                posterior[s] /= total
+        else:
+            posterior[:] = prior
+        out[t] = 0.0
+        for s in range(k):
+            out[t, regime[s]] += posterior[s]
+        for s in range(k):
+            prior[s] = 0.0
+        for r in range(k):
+            for s in range(k):
+                prior[s] += posterior[r] * transition[r, s]
