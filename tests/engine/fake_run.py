@@ -40,7 +40,7 @@ def fake_run(
     position = [0.0, 0.0]
     rows = {name: [] for name in ("decisions", "orders", "fills", "funding")}
     equity, start_equity = np.zeros((bars, 4)), 2.0 if inverse else 100_000.0
-    p_up = 1 / (1 + np.exp(-(trend / 1e-4 + rng.standard_normal(bars))))
+    p_up = 1 / (1 + np.exp(-(trend / 3e-5 + rng.standard_normal(bars))))
     for k in range(bars):
         r = int(label[k])
         regime_name = REGIMES[r] if r >= 0 else "none"
@@ -150,7 +150,7 @@ def _weather(rng, n):
     while at < n:
         length = int(rng.gamma(4, (90, 110, 25)[state])) + 5
         regime[at : at + length] = state
-        trend[at : at + length] = (rng.choice((-1, 1)) * 1.2e-4, 0.0, -1e-4)[state]
+        trend[at : at + length] = (rng.choice((-1, 1)) * 4e-5, 0.0, -6e-5)[state]
         at += length
         state = int(
             rng.choice(((1, 2), (0, 2), (0, 1))[state], p=((0.8, 0.2), (0.75, 0.25), (0.4, 0.6))[state])

@@ -1,0 +1,236 @@
+"""The report of a run: one HTML page with its charts, figures and decisions."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.report import charts
+from engine.report.ledger import keep_ledger, round_trips
+from engine.report.page import Cell, card, chart, escape, table, tile, write_page
+from engine.report.run_folder import Run, integers, read_run
+from engine.report.summary import amount, summarize
+from engine.report.tables import (
+    DECISION_TABLE,
+    cost_table,
+    day,
+    decision_note,
+    decision_rows,
+    funnel,
+    gate_table,
+    reasons,
+    regime_note,
+    regime_table,
+    show,
+    strategy_table,
+)
+
+_CAVEATS = (
+    "The market does not react: our orders never move the price, other traders never answer them, and size "
+    "beyond the recorded book is filled by rule.",
+    "Place in the queue, latency and fills are models with settings, not measurements; passive fills are the "
+    "least certain of all figures here, and a grid lives on them.",
+    "Fees and funding are those of the config and of the data: no tiers, no rebates, no borrowing, no taxes.",
+    "Outages, rejected connections, exchange halts and auto-deleveraging are not modelled.",
+    "One path of history, and settings chosen by people who had seen markets like it: a Sharpe ratio with a "
+    "standard error as wide as itself is no evidence, and a span looked at twice is no longer out of sample.",
+)
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` into ``run_folder`` and return its path.
+
+    The page holds everything it needs and opens without a network. Long runs are drawn with at most some
+    thousand points a line, each bucket's least and greatest value kept.
+    """
+    run = read_run(run_folder)
+    figures, ledger, trips = summarize(run), keep_ledger(run), round_trips(run)
+    ts = integers(run.equity, "ts")
+    drawn = {
+        "run": charts.run_figure(run, ledger),
+        "costs": charts.cost_figure(
+            figures["gross_pnl"], figures["slippage"], figures["fees"], figures["funding"]
+        ),
+        "by-strategy": charts.cumulative_figure(ts, ledger, "strategy"),
+        "by-regime": charts.cumulative_figure(ts, ledger, "regime"),
+        "trips": charts.trips_figure(trips, ledger.strategies),
+    }
+    body = "".join(
+        (
+            _header(run, figures),
+            _banners(run, figures),
+            _tiles(run, figures),
+            card("The run", chart("run", charts.RUN_HEIGHT), _RUN_NOTE),
+            card(
+                "Net PnL by regime and strategy",
+                regime_table(figures) + gate_table(run, ledger),
+                regime_note(run),
+                wide=False,
+            ),
+            card("From gross to net", chart("costs", 300) + cost_table(run, figures), wide=False),
+            card("Cumulative net PnL by strategy", chart("by-strategy", 280), wide=False),
+            card("Cumulative net PnL by regime", chart("by-regime", 280), wide=False),
+            card("Strategies", strategy_table(run, ledger, trips, figures), _TRIP_NOTE),
+            card("What round trips earned, net", chart("trips", 260), wide=False),
+            card("From bars to fills", funnel(run, figures), wide=False),
+            card("Why nothing was done", reasons(figures), _REASON_NOTE),
+            card("Decisions that acted", DECISION_TABLE, decision_note(run)),
+            card("What this backtest does not say", _caveats()),
+            _provenance(run, figures),
+        )
+    )
+    return write_page(
+        run_folder / "report.html", f"{run.folder.name} · Beaufort", body, drawn, decision_rows(run)
+    )
+
+
+_RUN_NOTE = (
+    "Colours behind equity and price are the regime that was acted on. Drag to zoom, double-click to return, "
+    "click a name to hide it; triangles pointing up are buys, down sells, a marker is one filled order."
+)
+_TRIP_NOTE = (
+    "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; slippage "
+    "is the fill price against the mid at that moment, negative where the spread was earned."
+)
+_REASON_NOTE = "One count a bar and strategy."
+
+
+def _header(run: Run, figures: dict[str, Any]) -> str:
+    manifest, money = run.manifest, figures["currency"]
+    net = figures["net_pnl"]
+    chips = [
+        manifest["instrument"],
+        f"{day(manifest['start'])} → {day(manifest['end'])}",
+        f"{figures['bars']:,} bars" + (f" of {manifest['bars']}" if "bars" in manifest else ""),
+        f"{manifest['mode']} mode",
+        f"{figures['events']:,} events in {figures['wall_s']:,.1f} s",
+        f"starting equity {manifest['starting_equity']:,.10g} {money}",
+    ]
+    share = "" if figures["return"] is None else f" ({figures['return']:+.2%})"
+    parts = f"gross {amount(figures['gross_pnl'])} · fees {amount(-figures['fees'])}"
+    return (
+        f"<header><div class='head'><h1>{escape(manifest['name'])}</h1><div class='chips'>"
+        + "".join(f"<span class='chip'>{escape(text)}</span>" for text in chips)
+        + f"</div></div><div class='result'><div class='net {'gain' if net > 0 else 'loss'}'>"
+        f"{escape(amount(net))} {escape(money)}</div><div class='parts'>net{escape(share)} = {parts}"
+        f" · funding {amount(figures['funding'])}</div></div></header>"
+    )
+
+
+def _banners(run: Run, figures: dict[str, Any]) -> str:
+    messages = []
+    if not figures["complete"]:
+        last = integers(run.equity, "ts")
+        reached = f"It reached {day(int(last[-1]))}." if len(last) else "It recorded no bar."
+        messages.append(
+            f"<b>Incomplete run.</b> It was stopped before its end. {reached} Figures cover that part only."
+        )
+    if not figures["fills"]:
+        messages.append("<b>No fills.</b> Nothing was traded; see why nothing was done, below.")
+    gap = figures["unexplained"] or 0.0
+    if abs(gap) > 1e-4 * max(figures["fees"], 1e-6 * figures["starting_equity"]):
+        messages.append(
+            f"<b>Books differ.</b> Recorded equity moved by {escape(amount(gap))} more than fills, fees, "
+            "funding and marks account for (a liquidation, a fill after the last bar, or an error)."
+        )
+    return "".join(f"<div class='banner'>{message}</div>" for message in messages)
+
+
+def _tiles(run: Run, f: dict[str, Any]) -> str:
+    gross_at_mid = f["gross_pnl"] + f["slippage"]
+    eaten = (f["fees"] + f["slippage"] - f["funding"]) / gross_at_mid if gross_at_mid > 0 else None
+    notional = f["turnover"] * f["starting_equity"] if f["turnover"] else 0.0
+    edge = f["net_pnl"] / notional * 1e4 if notional else None
+    error = "" if f["sharpe_error"] is None else f"± {f['sharpe_error']:.1f}"
+    ratio = f["sharpe"]
+    sampled = {3600: "hourly", 86_400: "daily"}.get(f["sharpe_period_s"] or 0)
+    span = f"{sampled} returns, 365 d" if sampled else "needs 20 hours"
+    passive = "under 1 bp, negative for makers" + (
+        f"; {f['maker_share']:.0%} of volume was maker" if f["maker_share"] is not None else ""
+    )
+    # Without wins and losses in number no ratio of them is worth a judgement.
+    enough = f["round_trips"] >= 30
+    return (
+        "<div class='tiles'>"
+        + tile(
+            "Net return", show(f["return"], "+.2%"), "above 0 after all costs", _judge(f["return"], 0, None)
+        )
+        + tile(
+            "Sharpe",
+            show(ratio, ".2f"),
+            f"1 to 3; above 4 look for an error ({span})",
+            _judge(ratio, 1, 4),
+            error,
+        )
+        + tile("Sortino", show(f["sortino"], ".2f"), "1.5 to 6, above Sharpe", _judge(f["sortino"], 1.5, 8))
+        + tile(
+            "Max drawdown",
+            show(f["max_drawdown"], ".2%"),
+            "under 10 %",
+            _judge(f["max_drawdown"], None, 0.10),
+        )
+        + tile(
+            "Profit factor",
+            show(f["profit_factor"], ".2f"),
+            "1.2 to 2.5, net of costs",
+            _judge(f["profit_factor"], 1.2, 2.5) if enough else "",
+        )
+        + tile(
+            "Win rate",
+            show(f["win_rate"], ".1%"),
+            "momentum 35 to 50 %, grids 55 to 80 %; alone it says little",
+        )
+        + tile(
+            "Round trips",
+            f"{f['round_trips']:,}",
+            "100 or more, or the ratios are anecdotes",
+            _judge(f["round_trips"], 100, None),
+        )
+        + tile(
+            "Edge per volume",
+            show(edge, "+.2f", " bps"),
+            "above 0: net PnL on traded notional",
+            _judge(edge, 0, None),
+        )
+        + tile("Eaten by costs", show(eaten, ".0%"), "under 50 % of gross at mid", _judge(eaten, None, 0.5))
+        + tile(
+            "Slippage", show(f["slippage_bps"], "+.2f", " bps"), passive, _judge(f["slippage_bps"], None, 1)
+        )
+        + tile(
+            "Turnover", show(f["turnover"], ",.1f", "x"), "of equity; worth what the edge per volume pays for"
+        )
+        + tile("Time exposed", show(f["exposure_time"], ".0%"), "10 to 70 %: it should wait for its weather")
+        + "</div>"
+    )
+
+
+def _caveats() -> str:
+    return (
+        "<ul>"
+        + "".join(f"<li>{escape(text)}</li>" for text in _CAVEATS)
+        + "</ul><p>Not financial advice.</p>"
+    )
+
+
+def _provenance(run: Run, figures: dict[str, Any]) -> str:
+    manifest = run.manifest
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
+    rows = [
+        ("run", run.folder.name),
+        ("started", manifest["started"]),
+        ("fingerprint of decisions and fills", figures["fingerprint"]),
+        ("fingerprint of the data", manifest.get("data_fingerprint", "")),
+        ("bundles", ", ".join(manifest.get("bundles", []))),
+        ("versions", versions),
+    ]
+    lines = [[name, Cell(f"<code>{escape(text)}</code>")] for name, text in rows if text]
+    config = (
+        f"<details><summary>resolved config</summary><pre>{escape(run.config)}</pre></details>"
+        if run.config
+        else ""
+    )
+    return card("Where this comes from", table(["", ""], lines, "left") + config)
+
+
+def _judge(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return ""
+    return "ok" if (low is None or value > low) and (high is None or value < high) else "watch"
