@@ -1,0 +1,177 @@
+"""Multinomial logistic regression on the features of the last bar: the forecaster to beat, without torch."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+import numba
+import numpy as np
+from pydantic import Field
+from scipy.optimize import minimize
+
+from features.causal import Params, State
+from features.table import FeatureTable
+from features.training import Progress
+from strategies.forecasters.base import CLASSES, OUTPUTS, ForecastSettings, examples
+from strategies.forecasters.calibration import calibrate
+
+_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+class LogisticSettings(ForecastSettings):
+    """Multinomial logistic regression with a ridge penalty.
+
+    ``penalty``: weight of the squared coefficients beside the mean log loss; without one, the fit takes the
+    penalty with the lowest log loss on the validation slice. ``clip``: bound on standardised features.
+    """
+
+    kind: Literal["logistic"] = "logistic"
+    penalty: float | None = Field(default=None, gt=0)
+    clip: float = Field(default=5.0, gt=0)
+
+    def fit(
+        self, table: FeatureTable, price: np.ndarray, seed: int, progress: Progress | None = None
+    ) -> "LogisticFilter":
+        """Maximum penalised likelihood; nothing in it is random, and it has no epochs."""
+        data = examples(self, table, price, window=1)
+        rows = data.scaled(self.clip)
+        candidates = [
+            fit_logistic(rows[data.train], data.labels[data.train], penalty)
+            for penalty in (_PENALTIES if self.penalty is None else (self.penalty,))
+        ]
+        losses = [log_loss(c, rows[data.validation], data.labels[data.validation]) for c in candidates]
+        best = candidates[int(np.argmin(losses))]
+        weight, bias = best[:, :-1], best[:, -1]
+        logits = (rows[data.calibration, None, :] * weight).sum(axis=2) + bias
+        weight, bias = calibrate(logits, data.labels[data.calibration]).fold(weight, bias)
+        return LogisticFilter(
+            inputs=data.inputs,
+            mean=tuple(data.mean.tolist()),
+            std=tuple(data.std.tolist()),
+            clip=self.clip,
+            weight=tuple(tuple(row) for row in weight.tolist()),
+            bias=tuple(bias.tolist()),
+        )
+
+
+def fit_logistic(rows: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
+    """Coefficients (classes, k + 1), the constants last, that minimise mean log loss plus ``penalty / 2``
+    times the sum of the squared coefficients (constants free)."""
+    shape = (len(CLASSES), rows.shape[1] + 1)
+    ridge = np.full(shape, penalty)
+    ridge[:, -1] = 0.0
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        coefficients = flat.reshape(shape)
+        gradient = np.zeros(shape)
+        value = _loss(coefficients, rows, labels, gradient)
+        return value + 0.5 * (ridge * coefficients**2).sum(), (gradient + ridge * coefficients).ravel()
+
+    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return found.x.reshape(shape)
+
+
+def log_loss(coefficients: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log likelihood of ``labels``."""
+    return float(_loss(coefficients, rows, labels, np.zeros(coefficients.shape)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LogisticFilter(Params):
+    """``softmax(weight @ clip((x - mean) / std) + bias)``; a bar with a missing value repeats what was said
+    last.
+
+    Parameters
+    ----------
+    inputs : tuple of str
+        Columns.
+    mean, std : tuple of float, one an input
+        Scaler, fitted on the training slice.
+    clip : float
+        Bound on scaled values.
+    weight : tuple of tuple of float, shape (3, len(inputs))
+        Coefficients of up, down and flat, calibrated.
+    bias : tuple of float
+        Constants.
+    """
+
+    kind: ClassVar[str] = "logistic"
+    outputs: ClassVar[tuple[str, ...]] = OUTPUTS
+
+    inputs: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    clip: float
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "mean", "std", "bias"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "weight", tuple(tuple(row) for row in self.weight))
+        object.__setattr__(self, "_scaler", np.array((self.mean, self.std)))
+        object.__setattr__(self, "_coefficients", np.column_stack((self.weight, self.bias)))
+
+    def initial_state(self) -> State:
+        return {"spoken": np.full(len(OUTPUTS), np.nan)}
+
+    def step(self, state: State, x: np.ndarray) -> np.ndarray:
+        return self.run(x.reshape(1, -1), state)[0]
+
+    def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
+        out = np.empty((len(xs), len(OUTPUTS)))
+        xs = np.ascontiguousarray(xs, dtype=np.float64)
+        _run(xs, state["spoken"], self._scaler, self.clip, self._coefficients, out)  # type: ignore[attr-defined]
+        return out
+
+
+@numba.njit(cache=True)
+def _probabilities(coefficients, row, p):  # type: ignore[no-untyped-def]
+    highest = -math.inf
+    for c in range(p.shape[0]):
+        p[c] = coefficients[c, row.shape[0]]
+        for j in range(row.shape[0]):
+            p[c] += coefficients[c, j] * row[j]
+        highest = max(highest, p[c])
+    total = 0.0
+    for c in range(p.shape[0]):
+        p[c] = math.exp(p[c] - highest)
+        total += p[c]
+    for c in range(p.shape[0]):
+        p[c] /= total
+
+
+@numba.njit(cache=True)
+def _loss(coefficients, rows, labels, gradient):  # type: ignore[no-untyped-def]
+    n, k = rows.shape
+    p = np.empty(coefficients.shape[0])
+    value = 0.0
+    for i in range(n):
+        _probabilities(coefficients, rows[i], p)
+        value -= math.log(max(p[labels[i]], 1e-300))
+        p[labels[i]] -= 1.0
+        for c in range(p.shape[0]):
+            for j in range(k):
+                gradient[c, j] += p[c] * rows[i, j]
+            gradient[c, k] += p[c]
+    gradient /= n
+    return value / n
+
+
+@numba.njit(cache=True)
+def _run(xs, spoken, scaler, clip, coefficients, out):  # type: ignore[no-untyped-def]
+    k = xs.shape[1]
+    row = np.empty(k)
+    p = np.empty(coefficients.shape[0])
+    for i in range(xs.shape[0]):
+        complete = True
+        for j in range(k):
+            complete &= math.isfinite(xs[i, j])
+            row[j] = min(max((xs[i, j] - scaler[0, j]) / scaler[1, j], -clip), clip)
+        if complete:
+            _probabilities(coefficients, row, p)
+            spoken[0] = p[0]
+            spoken[1] = p[1]
+        out[i, 0] = spoken[0]
+        out[i, 1] = spoken[1]

@@ -1,0 +1,168 @@
+"""A causal temporal convolutional network for realized variance, trained with QLIKE, served as ONNX."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from features.onnx_window import OnnxWindow
+from features.table import FeatureTable
+from features.training import (
+    Progress,
+    TrainingSettings,
+    deterministic,
+    export_onnx,
+    time_slices,
+    train_network,
+    windows,
+)
+from volatility.base import OUTPUTS, VolatilitySettings, training_rows
+from volatility.scores import realized_variance
+
+_CLIP = 50.0  # returns beyond so many standard deviations are cut there
+_SHARES = (0.85, 0.15)  # training and validation
+_PROBES = 64
+
+
+class TcnSettings(VolatilitySettings):
+    """Temporal convolutional network (Bai, Kolter and Koltun 2018) on returns and the time of day.
+
+    ``layers``: dilated convolutions of width two, so the network sees the last ``2 ** layers`` bars.
+    ``channels``: width of each. ``clock``: columns with the sine and cosine of the time of day, or none.
+    ``training``: see ``TrainingSettings``.
+    """
+
+    kind: Literal["tcn"] = "tcn"
+    layers: int = Field(default=10, ge=2, le=14)
+    channels: int = Field(default=8, ge=1)
+    clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
+    training: TrainingSettings = TrainingSettings()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.returns, *(self.clock or ()))
+
+    @property
+    def window(self) -> int:
+        """Bars that the network sees."""
+        return 2**self.layers
+
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> OnnxWindow:
+        """The network trained on the earlier 85 % of the span, stopped by the QLIKE of the rest.
+
+        Raises
+        ------
+        ValueError
+            If the span is too short for the window and horizon.
+        ModuleNotFoundError
+            If torch is not installed.
+        """
+        rows = training_rows(table, self, least=2 * self.window)
+        realized = realized_variance(rows[:, 0], self.horizon)
+        train, validation = time_slices(len(rows), _SHARES, purge=self.window + self.horizon)
+        usable = (realized > 0) & (np.arange(len(rows)) >= self.window - 1)
+        scale = math.sqrt(float(np.mean(rows[train, 0] ** 2)))
+        train, validation = train[usable[train]], validation[usable[validation]]
+        if not len(train) or not len(validation):
+            raise ValueError(
+                f"tcn: {len(train)} training and {len(validation)} validation windows of {self.window} bars; "
+                "train on a longer span, or lower volatility.layers"
+            )
+        level = float(np.mean(realized[train]))  # variance over the horizon
+        ratio = np.where(usable, realized / level, 1.0).astype(np.float32)
+        stds = (scale, *(1.0 for _ in self.columns[1:]))
+        scaled = np.clip(rows / np.array(stds), -_CLIP, _CLIP).astype(np.float32)
+        squares = scaled[train, 0] ** 2
+        floor = float(squares[squares > 0].min()) / self.window  # less than any window that moved at all
+        bounds = (math.log(float(ratio[train].min()) / 4), math.log(float(ratio[train].max())))
+        with deterministic(seed) as torch:
+            network = _network(torch, self.layers, len(self.columns), self.channels, floor)
+            train_network(
+                torch,
+                network,
+                lambda log_ratio, target: _qlike(torch, log_ratio, target),
+                scaled,
+                ratio,
+                self.window,
+                train,
+                validation,
+                self.training,
+                progress,
+            )
+            probe = validation[np.linspace(0, len(validation) - 1, _PROBES).astype(np.int64)]
+            graph = export_onnx(
+                torch,
+                _forecast(torch, network, level, bounds, self.horizon),
+                windows(torch, scaled, self.window)(probe).contiguous().numpy(),
+            )
+        return OnnxWindow(
+            inputs=self.columns,
+            outputs=OUTPUTS,
+            mean=(0.0,) * len(self.columns),
+            std=stds,
+            clip=_CLIP,
+            window=self.window,
+            network=graph,
+        )
+
+
+def _qlike(torch: Any, log_ratio: Any, target: Any) -> Any:
+    """QLIKE of ``exp(log_ratio)`` as forecast of ``target``, both variances over the sample variance."""
+    x = target * torch.exp(-log_ratio)
+    return (x - torch.log(x) - 1).mean()
+
+
+def _network(torch: Any, layers: int, inputs: int, channels: int, floor: float) -> Any:
+    """A network from windows (m, 2 ** layers, inputs) to the log ratio of forecast to sample variance, shape
+    (m,).
+
+    Two parts are added. A linear one reads the logs of the mean squared return over the last 1, 2, 4, … bars,
+    as a heterogeneous autoregression does. The convolutional one is a residual stack, ``y[t] = x[t] +
+    relu(conv(x[t - d], x[t]))`` with dilation d doubling a layer; of it only what the last bar depends on is
+    computed, which is every second position of the layer below. Both start at zero, so the forecast starts at
+    the sample variance.
+    """
+    length = 2**layers
+    averages = np.zeros((length, layers + 1), dtype=np.float32)
+    for j in range(layers + 1):
+        averages[length - 2**j :, j] = 2.0**-j
+
+    class Tcn(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("averages", torch.from_numpy(averages))
+            self.enter = torch.nn.Conv1d(inputs + 1, channels, 1)
+            self.convolutions = torch.nn.ModuleList(
+                torch.nn.Conv1d(channels, channels, 2, stride=2) for _ in range(layers)
+            )
+            self.head = torch.nn.Linear(layers + 1 + channels + inputs - 1, 1)
+            torch.nn.init.zeros_(self.head.weight)
+            torch.nn.init.zeros_(self.head.bias)
+
+        def forward(self, window: Any) -> Any:
+            squares = window[:, :, 0] ** 2
+            measures = torch.log(squares @ self.averages + floor)
+            y = torch.cat((window, torch.log(squares + 0.01).unsqueeze(2)), 2).transpose(1, 2)
+            y = self.enter(y)
+            for convolution in self.convolutions:
+                y = y[:, :, 1::2] + torch.relu(convolution(y))
+            return self.head(torch.cat((measures, y[:, :, 0], window[:, -1, 1:]), 1))[:, 0]
+
+    return Tcn()
+
+
+def _forecast(torch: Any, network: Any, level: float, bounds: tuple[float, float], horizon: int) -> Any:
+    """``network`` with its output in the units of ``OUTPUTS``, kept near what the training span realized."""
+
+    class Forecast(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, window: Any) -> Any:
+            log_ratio = torch.clamp(self.network(window), *bounds).unsqueeze(1)
+            volatility = math.sqrt(level) * torch.exp(0.5 * log_ratio)
+            return torch.cat((volatility, volatility / math.sqrt(horizon)), 1)
+
+    return Forecast()
