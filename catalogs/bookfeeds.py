@@ -367,7 +367,7 @@ class DiffsFeed(BookFeed):
         self.tally.notes["breaks in the sequence: book cleared"] += 1
         when = np.datetime64(int(rows.ts_event[row]), "ms")
         self.summary.warnings.append(
-            f"book of {self.identifier}: at {when} update {first} does not follow {before}: some are missing; "
+            f"book of {self.identifier}: at {when} update {first} does not follow {before}; "
             "the book is empty from here until one continues a snapshot"
         )
         one, zero = np.ones(1, dtype=bool), np.zeros(1, dtype=np.int64)

@@ -151,7 +151,7 @@ class RowFeed(Feed):
 
     _last: tuple[object, ...] | None = None
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         """The arrays that the writer's method takes, by parameter name."""
         raise NotImplementedError
 
@@ -165,7 +165,7 @@ class RowFeed(Feed):
     def add(self, batch: Batch) -> None:
         self.tally.read += len(batch)
         ts_event, ts_init = self.clock.read(batch)
-        columns = self.decode(batch, ts_event)
+        columns = self.decode(batch, ts_event, ts_init)
         keep = ~self._repeats([ts_event, ts_init, *columns.values()])
         self.tally.notes["equal to the row above: left out"] += int((~keep).sum())
         for reason, bad in self.faults(columns):
@@ -210,7 +210,7 @@ class TradesFeed(RowFeed):
                 "signed volume made from them is inferred, not measured"
             )
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         table = self._table
         columns = {
             "price": batch.number(table.price) * table.price_scale,
@@ -260,7 +260,7 @@ class QuotesFeed(RowFeed):
         self._table = table
         self._instrument = instrument
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         table = self._table
         columns = {}
         for name in ("bid_price", "ask_price", "bid_size", "ask_size"):
@@ -297,7 +297,7 @@ class BarsFeed(RowFeed):
         self._instrument = instrument
         self._newest = 0
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         table = self._table
         columns = {
             name: batch.number(getattr(table, name)) * table.price_scale
@@ -344,7 +344,7 @@ class PriceFeed(RowFeed):
         self._table = table
         self._instrument = instrument
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         value = batch.number(self._table.value) * self._table.price_scale
         self.note_rounding(value, self._instrument.price_precision, "prices")
         return {"value": value}
@@ -365,14 +365,16 @@ class FundingFeed(RowFeed):
         super().__init__(table, summary.tally("funding", str(instrument.id)), write, summary)
         self._table = table
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         table = self._table
-        # A settled rate carries its own time: the exchange simulation then settles at once, at the time it
-        # was known.
-        following = ts_event if table.next is None else batch.times(table.next, table.next_unit)
+        # A settled rate is settled by the exchange simulation when it becomes known; it refuses an earlier
+        # time.
+        following = ts_init if table.next is None else batch.times(table.next, table.next_unit)
+        self._past = following < ts_init
         return {"rate": batch.number(table.rate), "next_funding_ns": following}
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "received after the settlement they foresee", self._past
         yield "without a rate", ~np.isfinite(columns["rate"])
 
 
@@ -388,7 +390,7 @@ class SeriesFeed(RowFeed):
         super().__init__(table, summary.tally(f"series {name}", identifier), write, summary)
         self._column = table.values[name]
 
-    def decode(self, batch: Batch, ts_event: np.ndarray) -> Columns:
+    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
         return {"value": batch.number(self._column)}
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:

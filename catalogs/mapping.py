@@ -401,7 +401,7 @@ class ImportMapping(Settings):
             unknown = [name for name in table.targets() if name not in known]
             if unknown and not isinstance(table, SeriesTable):
                 raise ValueError(
-                    f"table {number} ({table.kind}) writes {', '.join(unknown)}: define it with [[instrument]]"
+                    f"table {number} ({table.kind}) is for {', '.join(unknown)}, which no [[instrument]] is"
                 )
         return self
 
