@@ -1,0 +1,172 @@
+"""When a bar closes: by the clock, by volume, by value, or when an external bar arrives.
+
+A close is a moment in ns: the bar holds the events with ``ts`` before it (and not before the previous close).
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numba
+import numpy as np
+from pydantic import Field, field_validator
+
+from features.events import EVENT, EventKind
+from features.settings import Duration, Settings, format_duration
+
+_TRADES = (int(EventKind.TRADE_BUY), int(EventKind.TRADE))
+
+
+class _Bars(Settings):
+    """``grace``: how long after its end a bar is closed, so that late events of live queues still find it."""
+
+    grace: Duration = 100_000_000
+
+    def closes(self) -> "BarCloses":
+        """The closes of a merged event array, chunk by chunk."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """A few words for people."""
+        raise NotImplementedError
+
+
+class ClockBars(_Bars):
+    """A bar every ``interval``, at its multiples since the epoch, also when nothing happened."""
+
+    kind: Literal["clock"] = "clock"
+    interval: Duration = 10**9
+
+    @field_validator("interval")
+    @classmethod
+    def _in_range(cls, value: int) -> int:
+        if not 100_000_000 <= value <= 3_600 * 10**9:
+            raise ValueError(f"{format_duration(value)} is not between 100ms and 1h")
+        return value
+
+    def closes(self) -> "BarCloses":
+        return ClockCloses(self.interval)
+
+    def describe(self) -> str:
+        return f"{format_duration(self.interval)} clock bars"
+
+
+class _EventBars(_Bars):
+    size: float = Field(gt=0)
+    by_value: ClassVar[bool]
+
+    def per_trade(self) -> "TradeCounter":
+        """The same rule, one trade of the traded stream at a time."""
+        return TradeCounter(self.size, self.by_value)
+
+    def closes(self) -> "BarCloses":
+        return TradeCounter(self.size, self.by_value)
+
+
+class VolumeBars(_EventBars):
+    """A bar whenever ``size`` units of the base (contracts) have traded on the traded stream."""
+
+    kind: Literal["volume"] = "volume"
+    by_value: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        return f"volume bars of {self.size:g}"
+
+
+class DollarBars(_EventBars):
+    """A bar whenever price times size of the traded stream's trades has reached ``size``."""
+
+    kind: Literal["dollar"] = "dollar"
+    by_value: ClassVar[bool] = True
+
+    def describe(self) -> str:
+        return f"dollar bars of {self.size:g}"
+
+
+class ExternalBars(_Bars):
+    """Bars that come from a vendor or venue, ``interval`` long, stamped at their close."""
+
+    kind: Literal["external"] = "external"
+    interval: Duration = 60 * 10**9
+
+    def describe(self) -> str:
+        return f"{format_duration(self.interval)} external bars"
+
+
+BarSpec = Annotated[ClockBars | VolumeBars | DollarBars | ExternalBars, Field(discriminator="kind")]
+
+
+class BarCloses:
+    """Finds closes in event arrays that follow each other without a gap."""
+
+    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+        """Closes, int64 ascending, that become known from ``events``, which cover ``start <= ts < end``."""
+        raise NotImplementedError
+
+    def merge(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+        """``events`` with a ``CLOSE`` record at each close."""
+        return with_closes(events, self.find(events, start, end))
+
+
+class ClockCloses(BarCloses):
+    """The multiples of ``interval`` in ``(start, end]``."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+
+    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+        step = self._interval
+        return np.arange(start // step * step + step, end + 1, step, dtype=np.int64)
+
+
+class TradeCounter(BarCloses):
+    """Volume or value traded since the last close; a bar closes 1 ns after the trade that fills it.
+
+    Trades of the same ``ts`` as that trade still belong to the bar and are not counted for the next one.
+    """
+
+    def __init__(self, size: float, by_value: bool) -> None:
+        self._size = size
+        self._by_value = by_value
+        self._state = np.zeros(1)  # counted since the last close
+        self._close = np.zeros(1, np.int64)  # the last close
+
+    def update(self, ts: int, price: float, size: float) -> int | None:
+        """Count one trade; the close it brings, or None."""
+        if ts < self._close[0]:
+            return None
+        total = self._state[0] + (price * size if self._by_value else size)
+        if total < self._size:
+            self._state[0] = total
+            return None
+        self._state[0] = 0.0
+        self._close[0] = ts + 1
+        return ts + 1
+
+    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+        closes = np.empty(len(events), np.int64)
+        n = _find_closes(events, self._size, self._by_value, self._state, self._close, closes)
+        return closes[:n]
+
+
+@numba.njit(cache=True)
+def _find_closes(events, size, by_value, state, last, closes):  # type: ignore[no-untyped-def]
+    n = 0
+    for i in range(len(events)):
+        event = events[i]
+        if event.stream != 0 or event.kind < _TRADES[0] or event.kind > _TRADES[1] or event.ts < last[0]:
+            continue
+        total = state[0] + (event.price * event.size if by_value else event.size)
+        if total < size:
+            state[0] = total
+        else:
+            state[0] = 0.0
+            last[0] = event.ts + 1
+            closes[n] = event.ts + 1
+            n += 1
+    return n
+
+
+def with_closes(events: np.ndarray, closes: np.ndarray) -> np.ndarray:
+    """``events`` (in canonical order) with a ``CLOSE`` record before the first event of each close's ``ts`` or later."""
+    records = np.zeros(len(closes), EVENT)
+    records["ts"], records["kind"] = closes, EventKind.CLOSE
+    return np.insert(events, np.searchsorted(events["ts"], closes, side="left"), records)

@@ -1,0 +1,146 @@
+"""The list of features: each declared once, with its definition, and chosen by name in a config.
+
+A declaration is a decorated function in one module of ``features/definitions``::
+
+    @feature("log_return_{w}", unit="log return", needs="price", definition="ln(price_t / price_{t-w})")
+    def log_return(h, o, t, w):
+        return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])
+
+``{w}`` stands for an integer that a config writes out (``log_return_60``); ``@alias`` behind a name reads another stream
+or external series (``log_return_10@spot``). The function is compiled once, gets the stream's bar statistics ``h`` and
+those of the traded stream ``o`` (both ``(bars, STATS)``), the bar ``t`` and the window ``w``, and may read the bars
+``t - w .. t``. It must not raise: what is unknown is NaN.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numba
+from numba import float64, int64, types
+
+Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
+"""What data a feature is made of: ``price`` any source, ``book`` the best levels, ``depth`` an L2 book."""
+
+SIGNATURE = float64(float64[:, ::1], float64[:, ::1], int64, int64)
+FUNCTION = types.FunctionType(SIGNATURE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One declared feature, or family of features where ``pattern`` holds ``{w}``."""
+
+    pattern: str
+    unit: str
+    needs: tuple[Need, ...]
+    definition: str
+    source: str
+    window: int | None  # fixed number of earlier bars it reads; None: the integer of its name
+    least: int  # smallest integer allowed
+    pair: bool  # also reads the traded stream: must be used with @alias
+    function: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A feature as a config names it."""
+
+    name: str
+    feature: Feature
+    number: int  # the integer of its name, 0 without one
+    alias: str | None
+
+    @property
+    def lookback(self) -> int:
+        """Earlier bars it reads."""
+        return self.number if self.feature.window is None else self.feature.window
+
+    def describe(self) -> dict[str, Any]:
+        """Everything a model that was trained on the feature relies on."""
+        f = self.feature
+        return {
+            "name": self.name,
+            "unit": f.unit,
+            "window": self.lookback,
+            "definition": f.definition,
+            "source": f.source,
+            "needs": list(f.needs),
+        }
+
+
+_FEATURES: dict[str, Feature] = {}
+_loaded = False
+
+
+def feature(
+    pattern: str,
+    *,
+    unit: str,
+    needs: Need | tuple[Need, ...],
+    definition: str,
+    source: str = "",
+    window: int | None = None,
+    least: int = 1,
+    pair: bool = False,
+) -> Callable[[Callable[..., float]], Any]:
+    """Declare a feature; see the module's text. ``window`` fixes the lookback where it is not the name's integer."""
+
+    def declare(function: Callable[..., float]) -> Any:
+        if pattern in _FEATURES:
+            raise ValueError(f"feature {pattern!r} is declared twice")
+        compiled = numba.njit(SIGNATURE, cache=True, error_model="numpy")(function)
+        fixed = window if window is not None or "{w}" in pattern else 0
+        _FEATURES[pattern] = Feature(
+            pattern, unit, (needs,) if isinstance(needs, str) else needs, definition, source, fixed, least, pair, compiled
+        )
+        return compiled
+
+    return declare
+
+
+def features() -> list[Feature]:
+    """Every declared feature, by name."""
+    global _loaded
+    if not _loaded:
+        package = importlib.import_module("features.definitions")
+        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"features.definitions.{module}")
+        _loaded = True
+    return [_FEATURES[pattern] for pattern in sorted(_FEATURES)]
+
+
+def choose(name: str) -> Chosen:
+    """The feature that ``name`` means.
+
+    Raises
+    ------
+    ValueError
+        If there is none, with the nearest known name; or its integer is too small.
+    """
+    base, _, alias = name.partition("@")
+    for declared in features():
+        match = re.fullmatch(re.escape(declared.pattern).replace(r"\{w\}", r"(\d+)"), base)
+        if match is None:
+            continue
+        number = int(match[1]) if match.groups() else 0
+        if match.groups() and number < declared.least:
+            raise ValueError(f"feature {name!r}: its number must be at least {declared.least}")
+        if declared.pair and not alias:
+            raise ValueError(f"feature {name!r} compares two streams: write {base}@<the other stream>")
+        return Chosen(name, declared, number, alias or None)
+    known = [f.pattern for f in features()]
+    plain = {re.sub(r"\{w\}", "", pattern): pattern for pattern in known}
+    near = difflib.get_close_matches(re.sub(r"\d+$", "", base), plain, n=1)
+    hint = f"did you mean {plain[near[0]]!r}?" if near else f"known: {', '.join(known)}"
+    raise ValueError(f"no feature {name!r}; {hint}" + (" ({w} is a number)" if "{w}" in hint else ""))
+
+
+def schema_hash(chosen: list[Chosen], bars: dict[str, Any]) -> str:
+    """sha256 over names, definitions and bars: equal where models may be exchanged."""
+    text = repr([sorted(c.describe().items()) for c in chosen]) + repr(sorted(bars.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
