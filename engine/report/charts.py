@@ -18,7 +18,7 @@ MARKERS = 4_000
 
 # Panels of the chart over time: axis, title, height in pixels. One x axis runs through all of them.
 _PANELS = (
-    ("equity", "Equity", 270),
+    ("equity", "Equity, net and gross of fees and funding", 270),
     ("gate", "Gate", 16),
     ("drawdown", "Drawdown, % of the peak", 100),
     ("price", "Price and filled orders", 300),
@@ -41,8 +41,8 @@ def run_figure(run: Run, ledger: Ledger) -> Figure:
     for panel in ("equity", "price"):
         traces += _regime_background(ts, label, axes[panel + "_back"], legend=panel == "equity")
     before = starting + np.cumsum(ledger.gross.sum(axis=1))[:-1]
-    traces.append(_line(ts, before, axes["equity"], "before fees and funding", "$muted", 1.0, ",.6~g"))
-    traces.append(_line(ts, equity, axes["equity"], "equity (net)", "$ink", 1.7, ",.6~g"))
+    traces.append(_line(ts, before, axes["equity"], "gross", "$muted", 1.0, ",.6~g"))
+    traces.append(_line(ts, equity, axes["equity"], "net", "$ink", 1.7, ",.6~g"))
     traces.append(_flat_line(ts, starting, axes["equity"]))
     off = np.where(flags(run.equity, "risk_on"), 0, 1)
     names = ("risk-on", "risk-off")

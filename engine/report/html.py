@@ -87,8 +87,8 @@ _RUN_NOTE = (
     "click a name to hide it; triangles pointing up are buys, down sells, a marker is one filled order."
 )
 _TRIP_NOTE = (
-    "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; slippage "
-    "is the fill price against the mid at that moment, negative where the spread was earned."
+    "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
+    "slippage is the fill price against the mid at that moment, negative where the spread was earned."
 )
 _REASON_NOTE = "One count a bar and strategy."
 

@@ -1,0 +1,205 @@
+"""The page of ``beaufort evaluate``: how good the models are, apart from money."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.report import evaluation_charts as charts
+from engine.report.page import (
+    REGIME_COLOURS,
+    Cell,
+    Figure,
+    card,
+    chart,
+    escape,
+    swatch,
+    table,
+    tile,
+    tinted,
+    write_page,
+)
+from engine.report.results import (
+    Floats,
+    ForecasterResults,
+    RegimeResults,
+    Results,
+    VolatilityResults,
+    VolatilityScore,
+)
+from engine.report.tables import show
+from features.messages import REGIMES
+
+
+def write_evaluation(results: Results, path: Path) -> Path:
+    """Write the page, one file that opens without a network, and return ``path``."""
+    figures: dict[str, Figure] = {}
+    chips = [
+        results["instrument"],
+        results["bars"],
+        f"trained {results['trained']}",
+        f"judged {results['judged']}",
+    ]
+    chip_row = "".join(f"<span class='chip'>{escape(text)}</span>" for text in chips)
+    body = [
+        "<header><div class='head'><div class='brand'>Evaluation out of sample</div>"
+        f"<h1>{escape(results['name'])}</h1>"
+        f"<div class='chips'>{chip_row}</div></div></header>"
+    ]
+    body += [f"<div class='banner'>{escape(note)}</div>" for note in results.get("notes", [])]
+    if "regimes" in results:
+        body += _regimes(results["regimes"], figures)
+    if "volatility" in results:
+        body += _volatility(results["volatility"], figures)
+    if "forecaster" in results:
+        body += _forecaster(results["forecaster"], figures)
+    if not figures and len(body) == 1:
+        body.append("<div class='banner'>Nothing was evaluated.</div>")
+    return write_page(path, f"{results['name']} · evaluation · Beaufort", "".join(body), figures)
+
+
+def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
+    accuracy, reference = r.get("accuracy"), r.get("reference")
+    lags = np.asarray(r.get("lags", ()), float)
+    ratio = accuracy / reference if accuracy is not None and reference else None
+    lag = float(np.median(lags)) if len(lags) else None
+    late = f"90 % within {np.quantile(lags, 0.9):.0f}" if len(lags) else ""
+    reached = "" if ratio is None else ("ok" if ratio >= 0.95 else "watch")
+    tiles = [
+        tile(
+            "Regime accuracy",
+            show(accuracy, ".1%"),
+            "share of bars named as the truth; chance is about a third",
+        ),
+        tile("True-parameter filter", show(reference, ".1%"), "the best that can be known at the time"),
+        tile("Of the attainable", show(ratio, ".3f"), "0.95 or more", reached),
+        tile("Lag of a switch", show(lag, ".0f", " bars"), "few against the mean stay in a regime", "", late),
+        tile("Switches a day", show(r["switches_per_day"], ".1f"), "so few that trading them pays"),
+    ]
+    parts = [f"<div class='tiles'>{''.join(tiles)}</div>"]
+    if "timeline" in r:
+        figures["regime-timeline"] = charts.timeline_figure(r["timeline"])
+        parts.append(card("Regimes over time", chart("regime-timeline", 380), _TIMELINE_NOTE))
+    if "confusion" in r:
+        parts.append(card("Label against truth", _confusion(r["confusion"]), _CONFUSION_NOTE, wide=False))
+    parts.append(card("Moments by regime", _moments(r["moments"]), _MOMENTS_NOTE, wide="confusion" not in r))
+    if "seeds" in r:
+        figures["regime-seeds"] = charts.seeds_figure(r["seeds"])
+        note = "Each pair of dots is one synthetic market; the line is 0.95 of the attainable."
+        parts.append(card("Accuracy by seed", chart("regime-seeds", 260), note, wide=not len(lags)))
+    if len(lags):
+        figures["regime-lags"] = charts.lags_figure(lags)
+        note = "Bars from a true switch until the label follows."
+        parts.append(card("Lag", chart("regime-lags", 260), note, wide="seeds" not in r))
+    return parts
+
+
+_TIMELINE_NOTE = (
+    "Behind the price: the label, as known at each bar. The strip beneath it, where there is one: the truth."
+)
+_CONFUSION_NOTE = "Share of each true regime's bars that got each label; counts in small."
+_MOMENTS_NOTE = "Measured on the bars that carried the label; they should read as the names say."
+
+
+def _confusion(counts: Sequence[Floats]) -> str:
+    matrix = np.asarray(counts, float)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1.0)
+    rows: list[list[Cell | str]] = []
+    for i, truth in enumerate(REGIMES):
+        row: list[Cell | str] = [Cell(swatch(f"truly {truth}", REGIME_COLOURS[truth]))]
+        for j in range(len(REGIMES)):
+            cell = tinted("", share[i, j] if i == j else -share[i, j], 1.0)
+            small = f"<span style='color:var(--muted);font-size:11px'> {matrix[i, j]:,.0f}</span>"
+            row.append(Cell(f"{share[i, j]:.1%}{small}", background=cell.background))
+        rows.append(row)
+    return table(["", *(f"said {name}" for name in REGIMES)], rows)
+
+
+def _moments(moments: dict[str, dict[str, float]]) -> str:
+    names = list(dict.fromkeys(name for values in moments.values() for name in values))
+    rows = [
+        [
+            Cell(swatch(label, REGIME_COLOURS.get(label, "var(--axis)"))),
+            *(show(values.get(n), ",.4g") for n in names),
+        ]
+        for label, values in moments.items()
+    ]
+    return table(["regime", *names], rows)
+
+
+def _volatility(v: VolatilityResults, figures: dict[str, Figure]) -> list[str]:
+    title = f"Volatility: the next {v['horizon']}"
+    note = (
+        f"{v['observations']:,} forecasts. QLIKE is the mean of rv/f - log(rv/f) - 1 over variances, "
+        "robust to the noise of the realized measure; log error is the root mean square of log(f/rv). Lower is "
+        "better in both; the best is in colour."
+    )
+    parts = [card(title, _score_table(v["scores"]), note, wide="series" not in v)]
+    if "series" in v:
+        colours = charts.model_colours([s["model"] for s in v["scores"]])
+        figures["volatility-calibration"] = charts.calibration_figure(v["series"], colours)
+        figures["volatility-series"] = charts.series_figure(v["series"], colours)
+        small = "Mean realized volatility of each twentieth of the forecasts; on the diagonal they are right."
+        parts.append(
+            card("Forecast against realized", chart("volatility-calibration", 330), small, wide=False)
+        )
+        over_time = chart("volatility-series", 330)
+        parts.append(card("Forecast and realized volatility over time", over_time, "In per cent, log scale."))
+    return parts
+
+
+def _score_table(scores: list[VolatilityScore]) -> str:
+    colours = charts.model_colours([s["model"] for s in scores])
+    best = {key: min((s[key] for s in scores), default=math.nan) for key in ("qlike", "log_error")}  # type: ignore[literal-required]
+    rows: list[list[Cell | str]] = []
+    for s in scores:
+        over = s["qlike"] / best["qlike"] - 1 if best["qlike"] > 0 else None
+        rows.append(
+            [
+                Cell(swatch(s["model"], colours[s["model"]])),
+                Cell(f"{s['qlike']:.4f}", "best" if s["qlike"] == best["qlike"] else ""),
+                Cell(show(over, "+.1%") if over else "", "dim"),
+                Cell(f"{s['log_error']:.4f}", "best" if s["log_error"] == best["log_error"] else ""),
+                Cell(show(s.get("bias"), "+.3f"), "dim"),
+            ]
+        )
+    return table(["model", "QLIKE", "over the best", "log error", "log bias"], rows)
+
+
+def _forecaster(f: ForecasterResults, figures: dict[str, Figure]) -> list[str]:
+    tiles = []
+    for side in f["auc"]:
+        skill = 1 - f["brier"][side] / f["brier_base"][side] if f["brier_base"][side] else None
+        against = f"Brier {f['brier'][side]:.4f} against {f['brier_base'][side]:.4f} of the base rate"
+        auc, ece = f["auc"][side], f["ece"][side]
+        tiles += [
+            tile(
+                f"AUC, {side}",
+                show(auc, ".3f"),
+                "above 0.52; above 0.65 look for a leak",
+                _range(auc, 0.52, 0.65),
+            ),
+            tile(f"Brier skill, {side}", show(skill, "+.2%"), f"above 0; {against}", _range(skill, 0, None)),
+            tile(f"Calibration error, {side}", show(ece, ".3f"), "under 0.02", _range(ece, None, 0.02)),
+        ]
+    figures["reliability"] = charts.reliability_figure(f["reliability"])
+    figures["deciles"] = charts.deciles_figure(f["deciles"], f["cost_bps"])
+    what = (
+        f"{f['observations']:,} forecasts of a move beyond {f['threshold_bps']:g} bps within {f['horizon']}. "
+        "On the diagonal, what is said happens as often as it is said; dots grow with their count."
+    )
+    paid = (
+        f"Mean return in the favoured direction by tenth of confidence, after {f['cost_bps']:g} bps of costs."
+    )
+    return [
+        f"<div class='tiles'>{''.join(tiles)}</div>",
+        card("Reliability", chart("reliability", 340), what, wide=False),
+        card("What confidence is worth", chart("deciles", 340), paid, wide=False),
+    ]
+
+
+def _range(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return ""
+    return "ok" if (low is None or value > low) and (high is None or value < high) else "watch"
