@@ -106,13 +106,37 @@ class BacktestSettings(Settings):
 
 
 class LiveSettings(Settings):
-    """A live session: which adapter, with sandbox execution unless said otherwise."""
+    """A live session with simulated execution: which venue's data, and what is remembered between sessions.
 
-    adapter: str
+    Parameters
+    ----------
+    adapter : str
+        The venue; every stream must be an instrument of it.
+    product : str
+        Which of its markets: linear or inverse perpetuals, or spot.
+    environment : str
+        ``"testnet"`` reads the venue's test market.
+    base_url_http, base_url_ws : str, optional
+        Other addresses than the venue's own.
+    instruments : Path, optional
+        A catalog with the instruments' definitions; without it the venue is asked.
+    connect_timeout : duration
+        How long the venue may take to answer.
+    state : Path
+        Folder of the file ``<name>.npz`` that a session leaves for the next; without that file it starts anew.
+    resume_within : duration
+        Features and models go on from the file if its last bar is no older than this; else they warm up again.
+    """
+
+    adapter: Literal["binance", "bybit", "okx", "hyperliquid"]
+    product: Literal["linear", "inverse", "spot"] = "linear"
     environment: Literal["live", "testnet"] = "live"
     base_url_http: str | None = None
     base_url_ws: str | None = None
+    instruments: Path | None = None
+    connect_timeout: Duration = 30 * 10**9
     state: Path = Path("runs/live-state")
+    resume_within: Duration = 300 * 10**9
 
 
 class RunConfig(Settings):
