@@ -132,8 +132,8 @@ def _volatility(v: VolatilityResults, figures: dict[str, Figure]) -> list[str]:
     title = f"Volatility: the next {v['horizon']}"
     note = (
         f"{v['observations']:,} forecasts. QLIKE is the mean of rv/f - log(rv/f) - 1 over variances, "
-        "robust to the noise of the realized measure; log error is the root mean square of log(f/rv). Lower is "
-        "better in both; the best is in colour."
+        "robust to the noise of the realized measure; log error is the root mean square of log(f/rv). "
+        "Lower is better in both; the best is in colour."
     )
     parts = [card(title, _score_table(v["scores"]), note, wide="series" not in v)]
     if "series" in v:

@@ -78,7 +78,7 @@ def seeds_figure(seeds: list[SeedAccuracy]) -> Figure:
         dots.append({"type": "scatter", "mode": "markers", "x": x, "y": y, "name": name, "marker": marker})
     line: Figure = {"type": "scatter", "mode": "lines", "x": x, "y": [0.95 * s["reference"] for s in seeds]}
     line |= {"name": "0.95 of it", "line": {"color": LOSS, "width": 1.5, "dash": "dot", "shape": "hvh"}}
-    axes = {"xaxis": {"type": "category", "title": "seed"}, "yaxis": {"tickformat": ".0%"}}
+    axes = {"xaxis": {"type": "category", "title": {"text": "seed"}}, "yaxis": {"tickformat": ".0%"}}
     return {"data": [*dots, line], "layout": layout(**axes, margin={"l": 52, "r": 12, "t": 30, "b": 44})}
 
 
@@ -88,7 +88,7 @@ def lags_figure(lags: np.ndarray) -> Figure:
     counts, edges = np.histogram(np.clip(lags, 0, top), bins=np.linspace(0, top, min(41, int(top) + 2)))
     bars: Figure = {"type": "bar", "x": _numbers((edges[:-1] + edges[1:]) / 2), "y": counts.tolist()}
     bars |= {"marker": {"color": SERIES_COLOURS[0]}, "hovertemplate": "%{y} switches<extra></extra>"}
-    axes = {"xaxis": {"title": "bars", "showgrid": False}, "yaxis": {"title": "switches"}}
+    axes = {"xaxis": {"title": {"text": "bars"}, "showgrid": False}, "yaxis": {"title": {"text": "switches"}}}
     return {
         "data": [bars],
         "layout": layout(**axes, margin={"l": 52, "r": 12, "t": 12, "b": 44}, bargap=0.08),
@@ -133,8 +133,11 @@ def calibration_figure(series: VolatilitySeries, colours: dict[str, str]) -> Fig
         }
         style = {"color": "$axis", "dash": "dot", "width": 1.2}
         traces.append(diagonal | {"line": style, "showlegend": False, "hoverinfo": "skip"})
-    log = {"type": "log", "tickformat": ".2~g", "nticks": 8}
-    axes = {"xaxis": {**log, "title": "forecast, %"}, "yaxis": {**log, "title": "realized, %"}}
+    log = {"type": "log", "tickformat": ".2~g", "dtick": "D2"}
+    axes = {
+        "xaxis": {**log, "title": {"text": "forecast, %"}},
+        "yaxis": {**log, "title": {"text": "realized, %"}},
+    }
     return {"data": traces, "layout": layout(**axes, margin={"l": 60, "r": 12, "t": 30, "b": 44})}
 
 
@@ -157,7 +160,7 @@ def series_figure(series: VolatilitySeries, colours: dict[str, str]) -> Figure:
             "y": _numbers(y),
         }
         traces.append(trace | {"name": escape(name), "line": {"color": colour, "width": width}})
-    axes = {"xaxis": {"type": "date"}, "yaxis": {"type": "log", "tickformat": ".2~g", "nticks": 8}}
+    axes = {"xaxis": {"type": "date"}, "yaxis": {"type": "log", "tickformat": ".2~g", "dtick": "D2"}}
     margin = {"l": 60, "r": 12, "t": 30, "b": 40}
     return {"data": traces, "layout": layout(**axes, margin=margin, hovermode="x unified")}
 
@@ -185,7 +188,10 @@ def reliability_figure(reliability: dict[str, list[ReliabilityBin]]) -> Figure:
             "hovertemplate": "said %{x:.3f}, came %{y:.3f}, n = %{text}",
         }
         traces.append(trace | style | hover)
-    axes = {"xaxis": {"title": "forecast probability"}, "yaxis": {"title": "share that came true"}}
+    axes = {
+        "xaxis": {"title": {"text": "forecast probability"}},
+        "yaxis": {"title": {"text": "share that came true"}},
+    }
     return {"data": traces, "layout": layout(**axes, margin={"l": 60, "r": 12, "t": 30, "b": 44})}
 
 
@@ -221,8 +227,8 @@ def deciles_figure(deciles: list[ConfidenceDecile], cost: float) -> Figure:
     return {
         "data": [bars, hits],
         "layout": layout(
-            xaxis={"title": "tenth by confidence (10 = most sure)", "dtick": 1, "showgrid": False},
-            yaxis={"title": f"net of {cost:g} bps", "zeroline": True},
+            xaxis={"title": {"text": "tenth by confidence (10 = most sure)"}, "dtick": 1, "showgrid": False},
+            yaxis={"title": {"text": f"net of {cost:g} bps"}, "zeroline": True},
             yaxis2={
                 "overlaying": "y",
                 "side": "right",

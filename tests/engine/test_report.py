@@ -1,0 +1,222 @@
+import io
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_evaluation import fake_results
+from fake_run import fake_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from engine.report.decimate import extremes, means, runs
+from engine.report.evaluation import write_evaluation
+from engine.report.html import write_report
+from engine.report.page import embed_json
+from engine.report.summary import print_summary, summary
+
+KEYS = (
+    "run mode events wall_s decisions orders fills gross_pnl fees funding net_pnl sharpe max_drawdown "
+    "win_rate profit_factor time_in_regime pnl_by_regime pnl_by_strategy fingerprint"
+)
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def figures_of(path):
+    text = path.read_text()
+    return json.loads(re.search(r"id='figures-json'>(.*?)</script>", text, re.DOTALL)[1]), text
+
+
+def is_plain(value):
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
+    return value is None or type(value) in (int, float, str, bool)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "fake-2026"
+    fake_run(folder, bars=3_000)
+    return folder
+
+
+def test_summary_is_the_promised_object(run_folder):
+    figures = summary(run_folder)
+    assert list(figures)[: len(KEYS.split())] == KEYS.split()
+    assert figures == json.loads((run_folder / "summary.json").read_text())
+    assert is_plain(figures)
+    assert figures["net_pnl"] == pytest.approx(figures["gross_pnl"] - figures["fees"] + figures["funding"])
+    for part in ("pnl_by_regime", "pnl_by_strategy"):
+        assert sum(figures[part].values()) == pytest.approx(figures["net_pnl"])
+    assert sum(figures["time_in_regime"].values()) == pytest.approx(1)
+    equity = pq.read_table(run_folder / "equity.parquet")["equity"].to_numpy()
+    assert figures["net_pnl"] == pytest.approx(equity[-1] - 100_000)
+    assert figures["max_drawdown"] == pytest.approx(
+        np.max(1 - equity / np.maximum.accumulate(equity)), rel=1e-2
+    )
+    assert figures["unexplained"] == pytest.approx(0, abs=1e-8)
+
+
+def test_sharpe_equals_pandas_resampling(run_folder):
+    pd = pytest.importorskip("pandas")
+    table = pq.read_table(run_folder / "equity.parquet").to_pandas()
+    equity = table.set_index(pd.to_datetime(table["ts"]))["equity"]
+    # Hours closed on the right: a bar stamped 01:00 is the last of the first hour.
+    hourly = equity.resample("1h", closed="right", label="right").last()
+    hourly = hourly[hourly.index <= equity.index[-1]]
+    returns = pd.concat([pd.Series([100_000.0]), hourly]).pct_change().dropna()
+    expected = returns.mean() / returns.std() * np.sqrt(365 * 24)
+    assert summary(run_folder)["sharpe"] == pytest.approx(expected)
+
+
+def test_unexplained_is_what_the_books_do_not_account_for(tmp_path):
+    fake_run(tmp_path, bars=300)
+    table = pq.read_table(tmp_path / "equity.parquet").to_pandas()
+    table["equity"] += 42.0
+    table.to_parquet(tmp_path / "equity.parquet")
+    assert summary(tmp_path)["unexplained"] == pytest.approx(42)
+    assert "Books differ" in write_report(tmp_path).read_text()
+
+
+def test_terminal_table_shows_net_before_gross(run_folder):
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_summary(summary(run_folder), console)
+    text = console.export_text()
+    assert text.index("net PnL") < text.index("gross PnL") < text.index("Sharpe")
+
+
+def test_report_stands_alone(run_folder):
+    figures, text = figures_of(write_report(run_folder))
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", text)
+    assert "@import" not in text
+    for name in figures:
+        assert f"id='{name}'" in text
+    names = {trace.get("name") for trace in figures["run"]["data"]}
+    assert {"net", "gross", "trend", "chop", "stress", "risk-off", "drawdown", "grid orders"} <= names
+    assert not list(run_folder.glob("*.partial"))
+
+
+def test_figures_show_the_recorded_values(run_folder):
+    figures, _ = figures_of(write_report(run_folder))
+    traces = {trace["name"]: trace for trace in figures["run"]["data"] if trace.get("mode") == "lines"}
+    table = pq.read_table(run_folder / "equity.parquet")
+    assert traces["net"]["y"] == pytest.approx(table["equity"].to_pylist(), rel=1e-7)
+    assert traces["net"]["x"] == (table["ts"].to_numpy() // 10**6).tolist()
+    fills = pq.read_table(run_folder / "fills.parquet")
+    drawn = sum(len(trace["x"]) for trace in figures["run"]["data"] if trace.get("mode") == "markers")
+    assert drawn == len(set(fills["client_order_id"].to_pylist()))
+    net = summary(run_folder)["net_pnl"]
+    for name in ("by-strategy", "by-regime"):
+        assert sum(trace["y"][-1] for trace in figures[name]["data"]) == pytest.approx(net, rel=1e-6)
+    assert figures["costs"]["data"][0]["y"][-1] == pytest.approx(net, rel=1e-6)
+
+
+def test_names_cannot_inject_script(tmp_path):
+    folder = tmp_path / "run-<img src=x>"
+    fake_run(folder, bars=800, names=(HOSTILE, "grid"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {
+        "name": HOSTILE,
+        "instrument": HOSTILE,
+        "currency": HOSTILE,
+        "bars": HOSTILE,
+        "bundles": [HOSTILE],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "config.toml").write_text(f'name = "{HOSTILE}"')
+    table = pq.read_table(folder / "decisions.parquet").to_pandas()
+    table["reason"] = HOSTILE
+    table.to_parquet(folder / "decisions.parquet")
+    assert "<img" not in write_report(folder).read_text()
+    results = fake_results(bars=500) | {"name": HOSTILE, "notes": [HOSTILE], "trained": HOSTILE}
+    results["volatility"]["scores"][0]["model"] = HOSTILE
+    results["volatility"]["series"]["forecasts"][HOSTILE] = results["volatility"]["series"]["realized"]
+    results["regimes"]["moments"][HOSTILE] = {HOSTILE: 1.0}
+    assert "<img" not in write_evaluation(results, tmp_path / "evaluation.html").read_text()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text())
+def test_embedded_json_reads_back_and_cannot_end_its_element(text):
+    embedded = embed_json({"x": text})
+    assert "<" not in embedded
+    assert json.loads(embedded) == {"x": text}
+
+
+def test_an_interrupted_run_is_readable_and_says_so(tmp_path):
+    fake_run(tmp_path, bars=300, complete=False)
+    for name in ("fills", "orders", "funding"):
+        (tmp_path / f"{name}.parquet").unlink(missing_ok=True)
+    figures = summary(tmp_path)
+    assert figures["complete"] is False
+    assert figures["net_pnl"] == 0
+    assert figures["win_rate"] is None
+    assert figures["sharpe"] is None
+    text = write_report(tmp_path).read_text()
+    assert "Incomplete run" in text
+    assert "No fills" in text
+
+
+def test_a_run_stopped_before_its_first_bar_still_reports(tmp_path):
+    fake_run(tmp_path, bars=60, complete=False)
+    for path in tmp_path.glob("*.parquet"):
+        path.unlink()
+    assert summary(tmp_path)["bars"] == 0
+    assert "It recorded no bar" in write_report(tmp_path).read_text()
+    print_summary(summary(tmp_path), Console(quiet=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3_000), st.integers(0, 2**32 - 1))
+def test_extremes_keep_the_ends_the_least_and_the_greatest(n, seed):
+    values = np.random.default_rng(seed).standard_normal(n)
+    values[np.random.default_rng(seed + 1).random(n) < 0.1] = np.nan
+    at = extremes(values, points=100)
+    assert len(at) <= max(102, min(n, 100))
+    assert np.all(np.diff(at) > 0)
+    assert (at[0], at[-1]) == (0, n - 1)
+    if np.isfinite(values).any():
+        assert np.nanmin(values[at]) == np.nanmin(values)
+        assert np.nanmax(values[at]) == np.nanmax(values)
+
+
+def test_means_pass_over_unknown_values():
+    at, mean = means(np.array([[1.0], [3.0], [np.nan], [5.0], [np.nan]]), points=3)
+    assert at.tolist() == [0, 2, 4]
+    np.testing.assert_allclose(mean[:, 0], [2.0, 5.0, np.nan])
+
+
+def test_runs_by_hand_and_merged():
+    first, end, code = runs(np.array([2, 2, 0, 1, 1, 1]))
+    assert (first.tolist(), end.tolist(), code.tolist()) == ([0, 2, 3], [2, 3, 6], [2, 0, 1])
+    # Two stretches of five: the first holds 0 longest, the second 1.
+    codes = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
+    first, end, code = runs(codes, limit=2)
+    assert (first.tolist(), end.tolist(), code.tolist()) == ([0, 5], [5, 10], [0, 1])
+
+
+def test_evaluation_page_has_every_section(tmp_path):
+    results = fake_results()
+    figures, text = figures_of(write_evaluation(results, tmp_path / "evaluation.html"))
+    for name in figures:
+        assert f"id='{name}'" in text
+    for score in results["volatility"]["scores"]:
+        assert f"{score['qlike']:.4f}" in text
+    assert text.count("class='best'") == 2
+    assert "0.969" in text  # 0.912 of 0.941
+    calibration = figures["volatility-calibration"]["data"][0]
+    known = np.isfinite(results["volatility"]["series"]["forecasts"]["EGARCH"])
+    least = np.sort(results["volatility"]["series"]["forecasts"]["EGARCH"][known])[: known.sum() // 20]
+    assert calibration["x"][0] == pytest.approx(100 * np.sqrt(np.mean(least**2)), rel=1e-3)
+
+
+def test_evaluation_sections_are_optional(tmp_path):
+    head = {key: fake_results(bars=300)[key] for key in ("name", "instrument", "bars", "trained", "judged")}
+    assert "Nothing was evaluated" in write_evaluation(head, tmp_path / "a.html").read_text()
+    bare = {"switches_per_day": 3.0, "moments": {"trend": {"volatility, bps": 3.0}}}
+    figures, text = figures_of(write_evaluation(head | {"regimes": bare}, tmp_path / "b.html"))
+    assert figures == {}
+    assert "Moments by regime" in text
+    assert "Label against truth" not in text
