@@ -1,0 +1,181 @@
+"""Labels, slices, calibration and the logistic forecaster against pandas, scikit-learn and worked examples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from features.causal import load_filter
+from features.table import FeatureTable
+from strategies.forecasters.base import ForecastSettings, examples, forward_returns, labels
+from strategies.forecasters.calibration import calibrate, softmax
+from strategies.forecasters.logistic import LogisticSettings, fit_logistic, log_loss
+from strategies.forecasters.scores import auc, calibration_error
+
+SETTINGS = LogisticSettings(horizon=5, cost_bps=10)
+
+
+def market(n: int, seed: int, signal: float) -> tuple[FeatureTable, np.ndarray]:
+    """Three features, the first of which drifts the price over the bar to come, and the price."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3))
+    x[:, 0] = pd.Series(x[:, 0]).ewm(span=10).mean() * 3
+    r = 8e-4 * rng.normal(size=n)
+    r[1:] += signal * x[:-1, 0]
+    return FeatureTable(np.arange(n) * 10**9, ("a", "b", "c"), x), 100 * np.exp(np.cumsum(r))
+
+
+def head(table: FeatureTable, n: int) -> FeatureTable:
+    return FeatureTable(table.ts[:n], table.names, table.values[:n])
+
+
+def test_forward_returns_and_labels_of_a_worked_example():
+    price = np.array([100.0, 110.0, np.nan, 99.0, 110.0, 110.0])
+    returns = forward_returns(price, 2)
+    nan = np.nan
+    np.testing.assert_allclose(returns, [nan, np.log(99 / 110), nan, np.log(110 / 99), nan, nan])
+    np.testing.assert_array_equal(labels(returns, 0.1), [-1, 1, -1, 0, -1, -1])
+    np.testing.assert_array_equal(labels(np.array([0.05, -0.05, 0.1, nan]), 0.1), [2, 2, 2, -1])
+
+
+def test_forward_returns_beyond_the_data_are_unknown():
+    assert np.isnan(forward_returns(np.array([1.0, 2.0]), 2)).all()
+
+
+def test_the_threshold_is_a_multiple_of_the_round_trip():
+    assert LogisticSettings(cost_bps=8, cost_multiple=1.5).threshold == pytest.approx(0.0012)
+
+
+def test_examples_are_slices_in_time_that_share_no_row_and_no_price():
+    table, price = market(2_000, 1, signal=0)
+    table.values[100:110, 1] = np.nan
+    price[500:503] = np.nan
+    window, horizon = 8, SETTINGS.horizon
+    data = examples(SETTINGS, table, price, window)
+    kept = np.delete(np.arange(2_000), range(100, 110))
+    np.testing.assert_array_equal(data.rows, table.values[kept])
+    expected = labels(forward_returns(price, horizon), SETTINGS.threshold)[kept]
+    np.testing.assert_array_equal(data.labels, expected)
+    for earlier, later in ((data.train, data.validation), (data.validation, data.calibration)):
+        assert earlier[-1] + horizon < later[0] - (window - 1)
+    for chosen in (data.train, data.validation, data.calibration):
+        assert (data.labels[chosen] >= 0).all()
+    assert data.train[0] == window - 1
+    assert data.calibration[-1] == kept.size - 1 - horizon
+    fitted_on = table.values[kept][: round(0.7 * kept.size)]
+    np.testing.assert_allclose(data.mean, fitted_on.mean(axis=0))
+    np.testing.assert_allclose(data.std, fitted_on.std(axis=0))
+
+
+def test_examples_take_the_last_rows_and_the_named_columns():
+    table, price = market(3_000, 1, signal=0)
+    data = examples(LogisticSettings(features=("c", "a"), horizon=5, max_rows=1_000), table, price, 1)
+    assert data.inputs == ("c", "a")
+    np.testing.assert_array_equal(data.rows, table.values[-1_000:, [2, 0]])
+
+
+def test_a_market_that_never_moves_beyond_the_cost_is_refused_with_numbers():
+    table, price = market(2_000, 1, signal=0)
+    with pytest.raises(ValueError, match=r"0 go up and 0 down by more than 500 bps within 5 bars"):
+        LogisticSettings(horizon=5, cost_bps=500).fit(table, price, seed=1)
+
+
+def test_prices_that_are_not_one_a_bar_are_refused():
+    table, price = market(2_000, 1, signal=0)
+    with pytest.raises(ValueError, match=r"2000 bars and prices of shape \(1999,\)"):
+        SETTINGS.fit(table, price[1:], seed=1)
+
+
+def test_calibration_finds_the_slope_and_shift_that_a_model_got_wrong():
+    rng = np.random.default_rng(2)
+    true = rng.normal(size=(40_000, 3))
+    happened = (softmax(true).cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
+    found = calibrate(3 * true + np.array([1.0, 0.0, -2.0]), happened)
+    assert found.slope == pytest.approx(1 / 3, rel=0.05)
+    np.testing.assert_allclose(found.shift - found.shift[1], np.array([-1.0, 0.0, 2.0]) / 3, atol=0.05)
+
+
+def test_calibration_of_a_model_that_knows_nothing_gives_the_base_rates():
+    rng = np.random.default_rng(3)
+    logits = 4 * rng.normal(size=(20_000, 3))
+    happened = rng.choice(3, size=20_000, p=(0.1, 0.2, 0.7))
+    found = calibrate(logits, happened)
+    p = softmax(found.slope * logits + found.shift)
+    np.testing.assert_allclose(p, np.broadcast_to((0.1, 0.2, 0.7), p.shape), atol=0.03)
+
+
+def test_calibration_without_a_single_example_of_a_class_stays_finite():
+    found = calibrate(np.random.default_rng(1).normal(size=(500, 3)), np.full(500, 2))
+    assert np.isfinite(found.shift).all()
+
+
+def test_folding_into_a_layer_equals_calibrating_its_logits():
+    rng = np.random.default_rng(4)
+    rows, weight, bias = rng.normal(size=(50, 4)), rng.normal(size=(3, 4)), rng.normal(size=3)
+    found = calibrate(rows @ weight.T + bias, rng.integers(0, 3, 50))
+    folded_weight, folded_bias = found.fold(weight, bias)
+    expected = found.slope * (rows @ weight.T + bias) + found.shift
+    np.testing.assert_allclose(rows @ folded_weight.T + folded_bias, expected)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
+def test_logistic_fit_equals_scikit_learn(penalty):
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(800, 3))
+    happened = np.argmax(rows @ rng.normal(size=(3, 3)) + rng.gumbel(size=(800, 3)), axis=1)
+    theirs = LogisticRegression(C=1 / (penalty * 800), tol=1e-10, max_iter=2_000).fit(rows, happened)
+    ours = fit_logistic(rows, happened, penalty)
+    np.testing.assert_allclose(ours[:, :-1], theirs.coef_, atol=2e-3)
+    expected = -np.log(theirs.predict_proba(rows)[np.arange(800), happened]).mean()
+    assert log_loss(ours, rows, happened) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    table, price = market(24_000, 7, signal=3e-4)
+    return table, price, SETTINGS.fit(head(table, 12_000), price[:12_000], seed=1)
+
+
+def test_finds_a_planted_signal_out_of_sample_with_honest_probabilities(fitted):
+    table, price, model = fitted
+    p = model.run(table.values)[12_000:]
+    happened = labels(forward_returns(price, 5), SETTINGS.threshold)[12_000:]
+    p, happened = p[happened >= 0], happened[happened >= 0]
+    assert auc(p[:, 0], happened == 0) > 0.7
+    assert auc(p[:, 1], happened == 1) > 0.7
+    assert calibration_error(p[:, 0], happened == 0) < 0.04
+
+
+def test_finds_nothing_in_noise_and_says_the_base_rate():
+    table, price = market(24_000, 8, signal=0)
+    p = SETTINGS.fit(head(table, 12_000), price[:12_000], seed=1).run(table.values)[12_000:]
+    happened = labels(forward_returns(price, 5), SETTINGS.threshold)[12_000:]
+    known = happened >= 0
+    assert auc(p[known, 0], happened[known] == 0) == pytest.approx(0.5, abs=0.03)
+    assert np.abs(p[:, 0] - np.mean(happened[known] == 0)).max() < 0.06
+
+
+def test_its_loop_equals_a_softmax_of_clipped_scaled_rows_and_repeats_on_missing_ones(fitted):
+    table, _, model = fitted
+    rows = table.values[:300].copy()
+    rows[5] *= 100  # clipped
+    rows[0] = np.nan
+    rows[200:205, 1] = np.inf
+    scaled = np.clip((rows - model.mean) / model.std, -model.clip, model.clip)
+    expected = pd.DataFrame(softmax(scaled @ np.array(model.weight).T + model.bias)[:, :2])
+    expected[~np.isfinite(rows).all(axis=1)] = np.nan
+    np.testing.assert_allclose(model.run(rows), expected.ffill(), rtol=1e-12)
+    assert np.isnan(model.run(rows)[0]).all()
+
+
+def test_logistic_saved_and_loaded_is_the_same(fitted, tmp_path):
+    fitted[2].save(tmp_path)
+    assert load_filter(tmp_path) == fitted[2]
+
+
+def test_every_forecaster_is_in_the_union():
+    from strategies import forecasters
+
+    kinds = {c.model_fields["kind"].default for c in ForecastSettings.__subclasses__()}
+    assert kinds >= {"logistic", "lstm"}
+    assert {c.model_fields["kind"].default for c in forecasters.union().__args__} == kinds

@@ -1,0 +1,119 @@
+"""The TCN: its network against a dense dilated convolution, and what it learns from a planted volatility."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.table import FeatureTable
+from features.training import TrainingSettings, deterministic
+from volatility.scores import qlike, realized_variance
+from volatility.tcn import TcnSettings, _network
+
+torch = pytest.importorskip("torch", reason="training needs the 'train' extra")
+pytest.importorskip("onnx", reason="training needs the 'train' extra")
+
+SETTINGS = TcnSettings(
+    returns="r",
+    clock=None,
+    horizon=10,
+    layers=5,
+    channels=4,
+    training=TrainingSettings(epochs=6, samples=2048, batch=64, learning_rate=5e-3),
+)
+N_TRAIN = 6_000
+
+
+def market(n: int, seed: int, clustered: bool) -> tuple[FeatureTable, np.ndarray]:
+    """Returns whose log variance is an AR(1), or constant, and the variance that each was drawn with."""
+    rng = np.random.default_rng(seed)
+    h = np.zeros(n)
+    for i in range(1, n):
+        h[i] = 0.99 * h[i - 1] + 0.15 * rng.normal()
+    variance = 1e-6 * np.exp(h) if clustered else np.full(n, 1e-6)
+    r = np.sqrt(variance) * rng.normal(size=n)
+    return FeatureTable(np.arange(n) * 60 * 10**9, ("r",), r[:, None]), variance
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    table, variance = market(12_000, 4, clustered=True)
+    train = FeatureTable(table.ts[:N_TRAIN], table.names, table.values[:N_TRAIN])
+    return table, variance, SETTINGS.fit(train, seed=3)
+
+
+def test_beats_the_sample_variance_and_comes_near_the_true_variance_out_of_sample(clustered):
+    table, variance, model = clustered
+    r = table.column("r")
+    out = model.run(table.values)
+    assert model.outputs == ("volatility", "bar_volatility")
+    realized = realized_variance(r, 10)[N_TRAIN:]
+    constant = qlike(np.full(len(realized), 10 * np.mean(r[:N_TRAIN] ** 2)), realized)
+    oracle = qlike(10 * variance[N_TRAIN:], realized)
+    learned = qlike(out[N_TRAIN:, 0] ** 2, realized)
+    assert learned < oracle + 0.4 * (constant - oracle)
+    np.testing.assert_allclose(out[:, 1], out[:, 0] / math.sqrt(10), rtol=1e-5)
+
+
+def test_on_returns_of_constant_variance_it_says_the_sample_variance():
+    table, _ = market(N_TRAIN, 6, clustered=False)
+    out = SETTINGS.fit(table, seed=3).run(table.values)[SETTINGS.window :, 0]
+    true = math.sqrt(10 * 1e-6)
+    assert np.median(out) == pytest.approx(true, rel=0.05)
+    assert np.std(out) < 0.1 * true
+
+
+def test_doubling_every_return_doubles_the_forecast(clustered):
+    table, _, model = clustered
+    doubled = SETTINGS.fit(FeatureTable(table.ts[:N_TRAIN], ("r",), 2 * table.values[:N_TRAIN]), seed=3)
+    np.testing.assert_allclose(doubled.run(2 * table.values), 2 * model.run(table.values), rtol=1e-5)
+
+
+def test_two_fits_give_the_same_graph(clustered):
+    table, _, model = clustered
+    assert SETTINGS.fit(FeatureTable(table.ts[:N_TRAIN], ("r",), table.values[:N_TRAIN]), seed=3) == model
+
+
+def test_scaler_knows_the_training_slice_alone(clustered):
+    table, _, model = clustered
+    slice_ = table.column("r")[: round(0.85 * N_TRAIN)]
+    assert model.mean == (0.0,)
+    assert model.std[0] == pytest.approx(math.sqrt(np.mean(slice_**2)), rel=1e-12)
+
+
+def test_forecast_stays_within_what_training_realized(clustered):
+    table, _, model = clustered
+    wild = table.values[:200].copy()
+    wild[100:] *= 1e4
+    realized = realized_variance(table.column("r")[: round(0.85 * N_TRAIN)], 10)
+    assert np.nanmax(model.run(wild)[:, 0] ** 2) <= np.nanmax(realized) * 1.001
+
+
+def test_network_is_a_dilated_causal_convolution_beside_rolling_means():
+    layers, channels, floor = 4, 3, 1e-3
+    with deterministic(1) as _:
+        network = _network(torch, layers, 2, channels, floor)
+        torch.nn.init.normal_(network.head.weight)
+        window = torch.randn(1, 2**layers, 2)
+        with torch.no_grad():
+            said = float(network(window))
+            z = window[0, :, 0].numpy().astype(float)
+            y = torch.cat((window, torch.log(window[:, :, :1] ** 2 + 0.01)), 2).transpose(1, 2)
+            y = network.enter(y)
+            for level, layer in enumerate(
+                network.convolutions
+            ):  # dense: every position, zeros before the window
+                past = torch.nn.functional.pad(y, (2**level, 0))
+                conv = torch.nn.functional.conv1d(past, layer.weight, layer.bias, dilation=2**level)
+                y = y + torch.relu(conv)
+    means = [pd.Series(z**2).rolling(2**j).mean().iloc[-1] for j in range(layers + 1)]
+    top = np.concatenate((np.log(np.array(means) + floor), y[0, :, -1].numpy(), window[0, -1, 1:].numpy()))
+    expected = float(top @ network.head.weight[0].detach().numpy() + network.head.bias.item())
+    assert said == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_span_shorter_than_the_window_says_so():
+    table, _ = market(300, 1, clustered=True)
+    with pytest.raises(ValueError, match="train on a longer span"):
+        TcnSettings(returns="r", clock=None, horizon=10, layers=8).fit(table, seed=1)
