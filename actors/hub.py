@@ -24,6 +24,7 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from features.bars import BarSpec
+from features.causal import State
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel
 from features.messages import FeatureBar, SeriesValue
@@ -38,6 +39,7 @@ _CLOSE, _SERIES = int(EventKind.CLOSE), int(EventKind.SERIES)
 _MARK, _INDEX, _FUNDING = int(EventKind.MARK), int(EventKind.INDEX), int(EventKind.FUNDING)
 _BUYER, _SELLER = AggressorSide.BUY, AggressorSide.SELL  # enum members are single objects: "is" is enough
 _BUYS, _DELETES, _CLEARS = OrderSide.BUY, BookAction.DELETE, BookAction.CLEAR
+_RAW = ("on_trade", "on_quote", "on_book_deltas", "on_mark_price", "on_index_price", "on_funding_rate", "on_bar")
 _F_LAST = 128  # Nautilus: the last delta of an atomic book update
 
 
@@ -56,7 +58,9 @@ class HubStream:
 
 @dataclasses.dataclass(frozen=True)
 class HubConfig:
-    """What the hub needs; ``on_bar(ts, events)`` is told of each closed bar (progress)."""
+    """What the hub needs; ``on_bar(ts)`` is told of each closed bar (progress), ``record`` of each data object
+    before it is read.
+    """
 
     actor_id: ActorId
     kernel: FeatureKernel
@@ -64,7 +68,8 @@ class HubConfig:
     bars: BarSpec
     guard: RunGuard
     series: tuple[str, ...] = ()
-    on_bar: Callable[[int, int], None] | None = None
+    on_bar: Callable[[int], None] | None = None
+    record: Callable[[Any], None] | None = None
 
 
 class FeatureHub(DataActor):
@@ -72,12 +77,25 @@ class FeatureHub(DataActor):
 
     A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``, because live
     queues may hand over a timer before a late event; what came with ``ts_init >= t1`` waits for the next bar.
+
+    Attributes
+    ----------
+    state : State
+        Of the kernel.
+    started : int
+        When the hub began to listen, ns.
+    late : int
+        Events that came after the bar they belong to was closed: each went into a later bar.
     """
 
     def __init__(self, config: HubConfig) -> None:
         super().__init__(config)
         self._c = config
         self.state = config.kernel.initial_state()
+        self.started = 0
+        self.late = 0
+        self._closed = 0
+        self._resumed = False
         self._records: list[bytes] = []
         self._stream_of = {s.instrument_id: i for i, s in enumerate(config.streams)}
         self._only = 0 if len(config.streams) == 1 else None
@@ -86,20 +104,33 @@ class FeatureHub(DataActor):
         watch = config.guard.watch
         if self._event_clock is not None:
             self.on_trade = watch(self, self._on_trade_counted)
+        if config.record is not None:
+            for name in _RAW:
+                setattr(self, name, watch(self, _recorded(config.record, getattr(self, name))))
+
+    def resume(self, state: State) -> None:
+        """Go on from ``state``, saved a while ago: everything but the books, which the venue will send anew."""
+        self.state = state
+        self._resumed = True
 
     # -- subscriptions ---------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         bars = self._c.bars
-        for stream in self._c.streams:
+        now = self.started = self._closed = self.clock.timestamp_ns()
+        for index, stream in enumerate(self._c.streams):
+            if self._resumed and stream.book == "deltas":
+                self._records.append(_pack(now, _CLEAR, index, LAST, 0.0, 0.0))
             self._subscribe(stream)
         if self._c.series:
             self.subscribe_topic("series", self._c.guard.watch(self, self._on_series))
         if bars.kind == "clock":
-            now = self.clock.timestamp_ns()
             first = now // bars.interval * bars.interval + bars.grace
             # A timer first fires one interval after its start: at the first close after now, plus the grace.
             self.clock.set_timer_ns("bars", bars.interval, start_time_ns=first, callback=self._fire)
+
+    def on_stop(self) -> None:
+        self.clock.cancel_timers()  # a live node goes on for a while after its actors have stopped
 
     def _subscribe(self, stream: HubStream) -> None:
         iid = stream.instrument_id
@@ -177,6 +208,15 @@ class FeatureHub(DataActor):
     def _slow(self, ts: int, kind: int, stream: int, value: float) -> None:
         self._records.append(_pack(ts, kind, stream, 0, value, 0.0))
 
+    def on_bar(self, bar: Any) -> None:
+        stream = self._stream_of[bar.bar_type.instrument_id]
+        ts = bar.ts_init
+        quarter = 0.25 * bar.volume.as_double()
+        for price in (bar.open, bar.high, bar.low, bar.close):
+            self._records.append(_pack(ts - 1, _TRADE, stream, 0, price.as_double(), quarter))
+        if stream == 0 and self._c.bars.kind == "external":
+            self.clock.set_time_alert_ns(f"bar-{ts}", ts + self._c.bars.grace, callback=self._fire)
+
     # -- bars --------------------------------------------------------------------------------------------------------
 
     def _on_close_due(self, event: Any) -> None:
@@ -190,13 +230,23 @@ class FeatureHub(DataActor):
         if late.any():
             self._records.extend(record.tobytes() for record in arrived[late])
             arrived = arrived[~late]
+        self.late += int(np.count_nonzero(arrived["ts"] < self._closed))
+        self._closed = t1
         closing = np.empty(len(arrived) + 1, EVENT)
         closing[:-1] = sort_events(arrived)
         closing[-1] = (t1, _CLOSE, 0, 0, 0.0, 0.0)
-        values, price = self._c.kernel.step(self.state, closing)
-        self._publish(t1, values, price, len(arrived))
-
-    def _publish(self, ts: int, values: np.ndarray, price: float, events: int) -> None:
-        self.publish_message("features", FeatureBar(ts, values, bool(np.isfinite(values).all()), price))
+        values, quote = self._c.kernel.step(self.state, closing)
+        bar = FeatureBar(t1, values, bool(np.isfinite(values).all()), *quote.tolist())
+        self.publish_message("features", bar)
         if self._c.on_bar is not None:
-            self._c.on_bar(ts, events)
+            self._c.on_bar(t1)
+        if self._c.guard.stop_requested:
+            self.shutdown_system("stop requested")
+
+
+def _recorded(record: Callable[[Any], None], handler: Callable[[Any], None]) -> Callable[[Any], None]:
+    def both(data: Any) -> None:
+        record(data)
+        handler(data)
+
+    return both
