@@ -25,7 +25,7 @@ class Recording:
 
     ts: np.ndarray
     features: np.ndarray  # (n, number of features)
-    price: np.ndarray  # (n,)
+    quotes: np.ndarray  # (n, 3): price, bid, ask
     regime: np.ndarray  # (n, 4): the outputs of the regime stage
     volatility: np.ndarray  # (n, 3)
     forecast: np.ndarray | None  # (n, 2)
@@ -95,7 +95,7 @@ def _messages(r: Recording) -> Iterator[tuple[Any, Any, Any, FeatureBar]]:
         block = slice(lo, lo + _BLOCK)
         times = r.ts[block].tolist()
         ready = np.isfinite(r.features[block]).all(axis=1).tolist()
-        prices = r.price[block].tolist()
+        quotes = r.quotes[block].tolist()
         regimes = r.regime[block].tolist()
         volatilities = r.volatility[block].tolist()
         forecasts = r.forecast[block].tolist() if r.forecast is not None else [None] * len(times)
@@ -105,5 +105,5 @@ def _messages(r: Recording) -> Iterator[tuple[Any, Any, Any, FeatureBar]]:
                 regime_state(ts, regimes[i]),
                 volatility_state(ts, volatilities[i]),
                 None if said is None else forecast_state(ts, said),
-                FeatureBar(ts, r.features[lo + i], ready[i], prices[i]),
+                FeatureBar(ts, r.features[lo + i], ready[i], *quotes[i]),
             )

@@ -82,10 +82,16 @@ class DollarBars(_EventBars):
 
 
 class ExternalBars(_Bars):
-    """Bars that come from a vendor or venue, ``interval`` long, stamped at their close."""
+    """Bars that come from a vendor or venue, ``interval`` long, stamped at their close.
+
+    To the kernel an external bar is four trades of a quarter of its volume, at its open, high, low and close.
+    """
 
     kind: Literal["external"] = "external"
     interval: Duration = 60 * 10**9
+
+    def closes(self) -> "BarCloses":
+        return TradeTimes()
 
     def describe(self) -> str:
         return f"{format_duration(self.interval)} external bars"
@@ -117,6 +123,14 @@ class ClockCloses(BarCloses):
         return np.arange(start // step * step + step, end + 1, step, dtype=np.int64)
 
 
+class TradeTimes(BarCloses):
+    """1 ns after each moment at which the traded stream has trades: where external bars, told as trades, end."""
+
+    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+        traded = (events["stream"] == 0) & (events["kind"] == EventKind.TRADE)
+        return np.unique(events["ts"][traded]) + 1
+
+
 class TradeCounter(BarCloses):
     """Volume or value traded since the last close; a bar closes 1 ns after the trade that fills it.
 
@@ -145,6 +159,16 @@ class TradeCounter(BarCloses):
         closes = np.empty(len(events), np.int64)
         n = _find_closes(events, self._size, self._by_value, self._state, self._close, closes)
         return closes[:n]
+
+
+def bar_events(ts: np.ndarray, ohlcv: np.ndarray, stream: int) -> np.ndarray:
+    """External bars as event records: ``ts`` ns of close, shape (n,); ``ohlcv`` floats, shape (n, 5)."""
+    events = np.zeros(4 * len(ts), EVENT)
+    events["ts"] = np.repeat(ts - 1, 4)
+    events["kind"], events["stream"] = EventKind.TRADE, stream
+    events["price"] = ohlcv[:, :4].ravel()
+    events["size"] = np.repeat(0.25 * ohlcv[:, 4], 4)
+    return events
 
 
 @numba.njit(cache=True)

@@ -14,7 +14,9 @@ class FeatureBar(NamedTuple):
     ts: int
     values: np.ndarray  # shape (number of features,)
     ready: bool  # every feature is finite
-    price: float  # mid (or last trade or bar close) of the traded instrument at the close, NaN if never known
+    price: float  # mid (else last trade or bar close) of the traded instrument at the close, NaN if never known
+    bid: float  # best levels of its book at the close, NaN without a book
+    ask: float
 
 
 class RegimeState(NamedTuple):

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"ns": 1, "us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
@@ -26,7 +26,18 @@ def parse_duration(value: object) -> int:
     return round(float(match[1]) * _UNITS[match[2]])
 
 
-Duration = Annotated[int, BeforeValidator(parse_duration)]
+def format_duration(ns: int) -> str:
+    """The shortest exact way to write a duration: ``900_000_000_000`` is ``"15m"``."""
+    unit = max((u for u, n in _UNITS.items() if ns % n == 0), key=lambda u: _UNITS[u]) if ns else "s"
+    return f"{ns // _UNITS[unit]}{unit}"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["100ms", "15m", "8h"]}),
+]
 """A length of time in nanoseconds, written in configs as ``"100ms"``, ``"1s"``, ``"8h"`` …"""
 
 
@@ -47,5 +58,15 @@ def parse_time(value: object) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
-Time = Annotated[int, BeforeValidator(parse_time)]
+def format_time(ns: int) -> str:
+    """The ISO form of a moment in ns since the epoch, UTC."""
+    return (_EPOCH + timedelta(microseconds=ns // 1_000)).isoformat().replace("+00:00", "Z")
+
+
+Time = Annotated[
+    int,
+    BeforeValidator(parse_time),
+    PlainSerializer(format_time, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """A moment in ns since the epoch, written in configs as an ISO date or time."""
