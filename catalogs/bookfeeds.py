@@ -365,7 +365,7 @@ class DiffsFeed(BookFeed):
         self._synced = False
         self.book.clear()
         self.tally.notes["breaks in the sequence: book cleared"] += 1
-        when = np.datetime64(int(rows.ts_event[row]), "ms")
+        when = np.datetime64(int(rows.ts_event[row]), "ns").astype("datetime64[ms]")
         self.summary.warnings.append(
             f"book of {self.identifier}: at {when} update {first} does not follow {before}; "
             "the book is empty from here until one continues a snapshot"

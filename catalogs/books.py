@@ -217,3 +217,29 @@ def snapshot_updates(
                 sizes[k, stop - 1 - i] = size[i]
         state[touch(prices, count)] += 1
     return out_action[:n], out_side[:n], out_price[:n], out_size[:n], update[:n], state
+
+
+@njit(cache=True)
+def replay(
+    prices: np.ndarray,
+    sizes: np.ndarray,
+    count: np.ndarray,
+    kind: np.ndarray,
+    price: np.ndarray,
+    size: np.ndarray,
+    last: np.ndarray,
+) -> np.ndarray:
+    """Apply deltas to a book and judge it after each that completes an update.
+
+    ``kind`` is +1 for a bid level, -1 for an ask level, 0 to clear. Returns int8 by delta: -1 where the
+    update goes on, else what ``touch`` says.
+    """
+    out = np.full(len(kind), -1, dtype=np.int8)
+    for i in range(len(kind)):
+        if kind[i] == 0:
+            count[:] = 0
+        else:
+            set_level(prices, sizes, count, kind[i], price[i], size[i])
+        if last[i]:
+            out[i] = touch(prices, count)
+    return out

@@ -155,6 +155,25 @@ def to_float(array: pa.Array) -> np.ndarray:
     return _divide(raw)
 
 
+def times(column: pa.ChunkedArray) -> np.ndarray:
+    """A timestamp column as int64 nanoseconds, 0 where null."""
+    values = flat(column).view(pa.int64())
+    return (values.fill_null(0) if values.null_count else values).to_numpy()
+
+
+def flat(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def codes(column: pa.Array, values: dict[str, int]) -> np.ndarray:
+    """A column of names as the int16 that ``values`` gives each, 0 where it gives none."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    table = np.array([values.get(name, 0) for name in column.dictionary.to_pylist()] or [0], dtype=np.int16)
+    return table[column.indices.to_numpy()]
+
+
 def quantize(values: np.ndarray, precision: int) -> np.ndarray:
     """What ``to_float(to_decimal(values))`` gives: the floats as they come back from a catalog."""
     return to_float(to_decimal(values, precision, "value"))

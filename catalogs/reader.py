@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalogs.instruments import Instrument
-from catalogs.layout import F_LAST, DataType, files, identifiers, to_float
+from catalogs.layout import F_LAST, DataType, codes, files, flat, identifiers, times, to_float
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.table import FeatureTable
 
@@ -132,22 +132,36 @@ class Catalog:
             parts = [part for part in parts if len(part)]
             yield sort_events(np.concatenate(parts)) if parts else np.empty(0, dtype=EVENT)
 
+    def last_snapshot(self, identifier: str, before: int) -> int:
+        """``ts_init`` of the last clearing of the book at or before ``before``: from there on deltas tell the whole book.
+
+        Without one, that of the first delta.
+        """
+        groups = self._groups(identifier, "deltas", 0, before + 1)
+        for group in reversed(groups):
+            table = pq.ParquetFile(group.path).read_row_group(group.number, columns=["action", "ts_init"])
+            ts = times(table["ts_init"])
+            clears = ts[(_codes(_flat(table["action"]), {"CLEAR": 1}) == 1) & (ts <= before)]
+            if len(clears):
+                return int(clears[-1])
+        return groups[0].first if groups else before
+
     def bars(self, bar_type: str, start: int = 0, end: int = _LAST_TIME) -> FeatureTable:
         """Bars with ``start <= ts < end`` (``ts`` is ``ts_init``): open, high, low, close, volume."""
         names = ("open", "high", "low", "close", "volume")
         table = self._table(bar_type, "bars", start, end, names)
-        values = [to_float(_flat(table[name])) for name in names]
+        values = [to_float(flat(table[name])) for name in names]
         return FeatureTable(times(table["ts_init"]), names, np.ascontiguousarray(np.column_stack(values)))
 
     def trades(self, identifier: str, start: int = 0, end: int = _LAST_TIME) -> np.ndarray:
         """Trades as an array of ``TRADE``; ``side`` +1 aggressor bought, -1 sold, 0 unknown."""
         table = self._table(identifier, "trades", start, end, ("price", "size", "aggressor_side"))
-        side = _codes(_flat(table["aggressor_side"]), {"BUY": 1, "SELL": -1})
+        side = codes(flat(table["aggressor_side"]), {"BUY": 1, "SELL": -1})
         return _record(
             TRADE,
             table,
-            price=to_float(_flat(table["price"])),
-            size=to_float(_flat(table["size"])),
+            price=to_float(flat(table["price"])),
+            size=to_float(flat(table["size"])),
             side=side,
         )
 
@@ -157,22 +171,22 @@ class Catalog:
         return _record(
             FUNDING,
             table,
-            rate=_flat(table["rate"]).cast(pa.float64()).to_numpy(),
+            rate=flat(table["rate"]).cast(pa.float64()).to_numpy(),
             next_funding_ns=times(table["next_funding_ns"]),
-            interval=_flat(table["interval"]).fill_null(0).to_numpy().astype(np.int64) * 60_000_000_000,
+            interval=flat(table["interval"]).fill_null(0).to_numpy().astype(np.int64) * 60_000_000_000,
         )
 
     def series(self, name: str, identifier: str, start: int = 0, end: int = _LAST_TIME) -> np.ndarray:
         """A slow series as an array of ``SERIES``."""
         table = self._table(f"{name}/{identifier}", "series", start, end, ("value",))
-        return _record(SERIES, table, value=_flat(table["value"]).to_numpy())
+        return _record(SERIES, table, value=flat(table["value"]).to_numpy())
 
     def prices(
         self, identifier: str, data_type: Literal["mark", "index"], start: int = 0, end: int = _LAST_TIME
     ) -> np.ndarray:
         """Mark or index prices as an array of ``SERIES``."""
         table = self._table(identifier, data_type, start, end, ("value",))
-        return _record(SERIES, table, value=to_float(_flat(table["value"])))
+        return _record(SERIES, table, value=to_float(flat(table["value"])))
 
     def batches(
         self,
@@ -198,7 +212,7 @@ class Catalog:
             tables.append(table.slice(lo, hi - lo))
         if not tables:
             raise KeyError(f"{self.path}: {data_type} of {identifier} has nothing in the span asked for")
-        return pa.concat_tables(tables).unify_dictionaries()
+        return pa.concat_tables(tables).unify_dictionaries()  # so that its columns can be made one piece
 
     def _decoded(
         self, identifier: str, data_type: DataType, stream: int, start: int, end: int
@@ -280,27 +294,6 @@ def _feeds(streams: Sequence[Stream], series: Sequence[SeriesRef]) -> list[tuple
     return feeds + [(item.identifier, "series", i) for i, item in enumerate(series)]
 
 
-def times(column: pa.ChunkedArray) -> np.ndarray:
-    """A timestamp column as int64 nanoseconds, 0 where null."""
-    flat = _flat(column).view(pa.int64())
-    return (flat.fill_null(0) if flat.null_count else flat).to_numpy()
-
-
-def _flat(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    flat = column.combine_chunks()
-    return flat.chunk(0) if isinstance(flat, pa.ChunkedArray) else flat
-
-
-def _codes(column: pa.Array, values: dict[str, int]) -> np.ndarray:
-    """A column of names as the int16 that ``values`` gives each, 0 where it gives none."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    table = np.array([values.get(name, 0) for name in column.dictionary.to_pylist()] or [0], dtype=np.int16)
-    return table[column.indices.to_numpy()]
-
-
 def _record(dtype: np.dtype, table: pa.Table, **columns: np.ndarray) -> np.ndarray:
     out = np.empty(len(table), dtype=dtype)
     out["ts_event"], out["ts_init"] = times(table["ts_event"]), times(table["ts_init"])
@@ -318,20 +311,20 @@ def _events(ts: np.ndarray, stream: int) -> np.ndarray:
 def _decode_trades(table: pa.Table, ts: np.ndarray, stream: int) -> np.ndarray:
     out = _events(ts, stream)
     kinds = {"BUY": EventKind.TRADE_BUY - EventKind.TRADE, "SELL": EventKind.TRADE_SELL - EventKind.TRADE}
-    out["kind"] = EventKind.TRADE + _codes(_flat(table["aggressor_side"]), kinds)
-    out["price"], out["size"] = to_float(_flat(table["price"])), to_float(_flat(table["size"]))
+    out["kind"] = EventKind.TRADE + codes(flat(table["aggressor_side"]), kinds)
+    out["price"], out["size"] = to_float(flat(table["price"])), to_float(flat(table["size"]))
     return out
 
 
 def _decode_deltas(table: pa.Table, ts: np.ndarray, stream: int) -> np.ndarray:
     out = _events(ts, stream)
-    action = _codes(_flat(table["action"]), {"ADD": 1, "UPDATE": 1, "CLEAR": 2})
-    side = _codes(_flat(table["side"]), {"BUY": EventKind.BID, "SELL": EventKind.ASK})
+    action = codes(flat(table["action"]), {"ADD": 1, "UPDATE": 1, "CLEAR": 2})
+    side = codes(flat(table["side"]), {"BUY": EventKind.BID, "SELL": EventKind.ASK})
     clear = action == 2
     out["kind"] = np.where(clear, EventKind.CLEAR, side)
-    out["flags"] = np.where(_flat(table["flags"]).to_numpy() & F_LAST, LAST, 0)
-    out["price"] = np.where(clear, 0.0, to_float(_flat(table["price"])))
-    out["size"] = np.where(action == 1, to_float(_flat(table["size"])), 0.0)
+    out["flags"] = np.where(flat(table["flags"]).to_numpy() & F_LAST, LAST, 0)
+    out["price"] = np.where(clear, 0.0, to_float(flat(table["price"])))
+    out["size"] = np.where(action == 1, to_float(flat(table["size"])), 0.0)
     return out
 
 
@@ -340,8 +333,8 @@ def _decode_quotes(table: pa.Table, ts: np.ndarray, stream: int) -> np.ndarray:
     out["flags"][1::2] = LAST
     for first, kind, side in ((0, EventKind.QUOTE_BID, "bid"), (1, EventKind.QUOTE_ASK, "ask")):
         out["kind"][first::2] = kind
-        out["price"][first::2] = to_float(_flat(table[f"{side}_price"]))
-        out["size"][first::2] = to_float(_flat(table[f"{side}_size"]))
+        out["price"][first::2] = to_float(flat(table[f"{side}_price"]))
+        out["size"][first::2] = to_float(flat(table[f"{side}_size"]))
     return out
 
 
@@ -349,7 +342,7 @@ def _decode_value(kind: EventKind) -> Callable[[pa.Table, np.ndarray, int], np.n
     def decode(table: pa.Table, ts: np.ndarray, stream: int) -> np.ndarray:
         out = _events(ts, stream)
         out["kind"] = kind
-        column = _flat(table["rate" if kind == EventKind.FUNDING else "value"])
+        column = flat(table["rate" if kind == EventKind.FUNDING else "value"])
         out["price"] = (
             to_float(column) if pa.types.is_decimal(column.type) else column.cast(pa.float64()).to_numpy()
         )
