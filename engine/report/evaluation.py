@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from engine.report import evaluation_charts as charts
 from engine.report.page import (
@@ -57,6 +60,61 @@ def write_evaluation(results: Results, path: Path) -> Path:
     if not figures and len(body) == 1:
         body.append("<div class='banner'>Nothing was evaluated.</div>")
     return write_page(path, f"{results['name']} · evaluation · Beaufort", "".join(body), figures)
+
+
+def print_evaluation(results: Results, console: Console | None = None) -> None:
+    """Print the numbers of ``results`` as tables."""
+    console = console or Console()
+    console.print(
+        Text(f"{results['name']}: judged {results['judged']}, trained {results['trained']}", style="bold")
+    )
+    if "regimes" in results:
+        r = results["regimes"]
+        reference, lags = r.get("reference"), np.asarray(r.get("lags", ()), float)
+        lag = f"{np.median(lags):.0f} bars" if len(lags) else "n/a"
+        rows = [
+            ("accuracy", show(r.get("accuracy"), ".4f")),
+            ("true-parameter filter", show(reference, ".4f")),
+        ]
+        rows += [("median lag", lag), ("switches a day", show(r["switches_per_day"], ".2f"))]
+        _print_table(console, "regimes", ("", ""), rows)
+        names = list(dict.fromkeys(name for values in r["moments"].values() for name in values))
+        moments = [(label, *(show(v.get(n), ",.4g") for n in names)) for label, v in r["moments"].items()]
+        _print_table(console, "moments by regime", ("regime", *names), moments)
+    if "volatility" in results:
+        v = results["volatility"]
+        scores = [(s["model"], f"{s['qlike']:.4f}", f"{s['log_error']:.4f}") for s in v["scores"]]
+        title = f"volatility of the next {v['horizon']}, {v['observations']:,} forecasts"
+        _print_table(console, title, ("model", "QLIKE", "log error"), scores)
+    if "forecaster" in results:
+        f = results["forecaster"]
+        columns = [f["auc"], f["brier"], f["brier_base"], f["ece"]]
+        sides = [(side, *(f"{column[side]:.4f}" for column in columns)) for side in f["auc"]]
+        _print_table(
+            console, "forecaster", ("side", "AUC", "Brier", "of base rate", "calibration error"), sides
+        )
+        tenths = [
+            (
+                str(i),
+                f"{d['confidence']:.3f}",
+                f"{d['hit_rate']:.1%}",
+                f"{d['net_bps']:+.2f}",
+                f"{d['count']:,}",
+            )
+            for i, d in enumerate(f["deciles"], 1)
+        ]
+        _print_table(
+            console, "by confidence", ("tenth", "confidence", "hit rate", "net, bps", "count"), tenths
+        )
+
+
+def _print_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    grid = Table(title=Text(title), title_justify="left", show_header=any(header))
+    for i, name in enumerate(header):
+        grid.add_column(Text(name), justify="right" if i else "left")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    console.print(grid)
 
 
 def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:

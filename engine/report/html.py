@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.report import charts
 from engine.report.ledger import keep_ledger, round_trips
+from engine.report.metrics import DAY
 from engine.report.page import Cell, card, chart, escape, table, tile, write_page
 from engine.report.run_folder import Run, integers, read_run
 from engine.report.summary import amount, summarize
@@ -16,6 +17,7 @@ from engine.report.tables import (
     decision_rows,
     funnel,
     gate_table,
+    month_table,
     reasons,
     regime_note,
     regime_table,
@@ -68,6 +70,7 @@ def write_report(run_folder: Path) -> Path:
             card("From gross to net", chart("costs", 300) + cost_table(run, figures), wide=False),
             card("Cumulative net PnL by strategy", chart("by-strategy", 280), wide=False),
             card("Cumulative net PnL by regime", chart("by-regime", 280), wide=False),
+            card("Return by month", month_table(run)) if ts.size and ts[-1] - ts[0] > 60 * DAY else "",
             card("Strategies", strategy_table(run, ledger, trips, figures), _TRIP_NOTE),
             card("What round trips earned, net", chart("trips", 260), wide=False),
             card("From bars to fills", funnel(run, figures), wide=False),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.report.run_folder import LABELS, Run, codes, flags, floats, integers, regimes
+from engine.report.run_folder import LABELS, Run, codes, floats, integers, regimes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,19 +166,19 @@ class _Fills:
     price: np.ndarray
     mid: np.ndarray
     fee: np.ndarray
-    maker: np.ndarray
 
     @classmethod
     def of(cls, fills: pa.Table, strategies: tuple[str, ...]) -> "_Fills":
-        return cls(
+        columns = (
             integers(fills, "ts"),
             codes(fills, "strategy", strategies),
             integers(fills, "side") * floats(fills, "qty"),
             floats(fills, "price"),
             floats(fills, "mid"),
             floats(fills, "fee"),
-            flags(fills, "maker"),
         )
+        order = np.argsort(columns[0], kind="stable")
+        return cls(*(column[order] for column in columns))
 
 
 def _marks(

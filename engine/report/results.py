@@ -1,7 +1,8 @@
 """What an evaluation found, as the page shows it and ``--json`` prints it."""
 
-from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -108,3 +109,20 @@ class Results(TypedDict):
     regimes: NotRequired[RegimeResults]
     volatility: NotRequired[VolatilityResults]
     forecaster: NotRequired[ForecasterResults]
+
+
+_PICTURES = ("timeline", "series")
+
+
+def jsonable(value: Any) -> Any:
+    """``value`` as plain JSON: arrays become lists and what is not finite None.
+
+    Time series that only the page draws (``timeline``, ``series``) are left out.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items() if key not in _PICTURES}
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from engine.report import metrics
 from engine.report.ledger import contract_of, keep_ledger, round_trips, slippage
+from engine.report.results import jsonable
 from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers, read_run, regimes
 
 
@@ -95,7 +96,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "reasons_not_to_act": _counts(run, ~did),
         "unexplained": float(equity_known[-1]) - starting - net if len(equity_known) else math.nan,
     }
-    return _finite(figures)
+    return jsonable(figures)
 
 
 def print_summary(figures: dict[str, Any], console: Console | None = None) -> None:
@@ -161,9 +162,3 @@ def _counts(run: Run, rows: np.ndarray) -> dict[str, int]:
 
 def _show(value: float | None, form: str) -> str:
     return "n/a" if value is None else format(value, form)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -34,6 +34,28 @@ def regime_table(figures: dict[str, Any]) -> str:
     return table(["regime", *names, "all", "of time"], rows)
 
 
+def month_table(run: Run) -> str:
+    """Change of equity by month and year, as a fraction of what the month or year began with."""
+    ts, equity = integers(run.equity, "ts"), floats(run.equity, "equity")
+    ts, equity = ts[np.isfinite(equity)], equity[np.isfinite(equity)]
+    # A bar stamped midnight closes the month before.
+    month = (ts - 1).astype("M8[ns]").astype("M8[M]").astype(int)
+    last = np.flatnonzero(np.append(month[1:] != month[:-1], True))
+    began = np.concatenate(([run.manifest["starting_equity"]], equity[last[:-1]]))
+    change = dict(zip(month[last].tolist(), (equity[last] / began - 1).tolist(), strict=True))
+    largest = max(abs(value) for value in change.values())
+    rows: list[list[Cell | str]] = []
+    for year in range(month[0] // 12, month[-1] // 12 + 1):
+        found = [change.get(12 * year + i) for i in range(12)]
+        whole = float(np.prod([1 + value for value in found if value is not None]) - 1)
+        cells = [Cell("") if v is None else tinted(f"{v:+.1%}", v, largest) for v in found]
+        rows.append([str(1970 + year), *cells, Cell(f"{whole:+.1%}", "total")])
+    return table(
+        ["", *["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], "year"],
+        rows,
+    )
+
+
 def gate_table(run: Run, ledger: Ledger) -> str:
     """What was earned while the volatility gate said risk-on, and while it said risk-off."""
     ts, on = integers(run.equity, "ts"), flags(run.equity, "risk_on")

@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from engine.report import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
 from engine.report.decimate import extremes, means, runs
-from engine.report.evaluation import write_evaluation
-from engine.report.html import write_report
 from engine.report.page import embed_json
-from engine.report.summary import print_summary, summary
 
 KEYS = (
     "run mode events wall_s decisions orders fills gross_pnl fees funding net_pnl sharpe max_drawdown "
@@ -210,6 +208,31 @@ def test_evaluation_page_has_every_section(tmp_path):
     known = np.isfinite(results["volatility"]["series"]["forecasts"]["EGARCH"])
     least = np.sort(results["volatility"]["series"]["forecasts"]["EGARCH"][known])[: known.sum() // 20]
     assert calibration["x"][0] == pytest.approx(100 * np.sqrt(np.mean(least**2)), rel=1e-3)
+
+
+def test_evaluation_as_text_and_as_json(tmp_path):
+    results = fake_results(bars=600)
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_evaluation(results, console)
+    text = console.export_text()
+    assert "0.9120" in text
+    assert f"{results['volatility']['scores'][4]['qlike']:.4f}" in text
+    plain = json.loads(json.dumps(jsonable(results), allow_nan=False))
+    assert plain["regimes"]["confusion"] == results["regimes"]["confusion"].tolist()
+    assert "series" not in plain["volatility"]
+    assert jsonable({"a": (np.float64("nan"), np.int64(3))}) == {"a": [None, 3]}
+
+
+def test_months_by_hand(tmp_path):
+    day = 86_400 * 10**9
+    fake_run(tmp_path, bars=90, bar_ns=day)
+    table = pq.read_table(tmp_path / "equity.parquet").to_pandas()
+    # The first bar closes 6 January; midnight of 1 February, 1 March and 1 April close their months.
+    table["equity"] = np.repeat([110_000.0, 99_000.0, 99_000.0, 198_000.0], [27, 28, 31, 4])
+    table.to_parquet(tmp_path / "equity.parquet")
+    text = write_report(tmp_path).read_text()
+    row = re.search(r"<td class=''>2026</td>(.*?)</tr>", text)[1]
+    assert re.findall(r">([+-][^<]+)<", row) == ["+10.0%", "-10.0%", "+0.0%", "+100.0%", "+98.0%"]
 
 
 def test_evaluation_sections_are_optional(tmp_path):
