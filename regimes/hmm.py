@@ -17,15 +17,18 @@ from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
 from regimes.naming import NamingSettings, name_states
 
-_BLOCK = 2_000  # bars; a span longer than ``max_rows`` is thinned by whole blocks, so that transitions stay real
+_BLOCK = (
+    2_000  # bars; a span longer than ``max_rows`` is thinned by whole blocks, so that transitions stay real
+)
 
 
 class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
-    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule reads.
-    ``n_states``: four leave room for trends up and down. ``starts``: fits from different starting points, of which the
-    likeliest with all three names wins. ``stickiness``: prior transitions of each state to itself, as a share of the
+    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule reads, a log
+    return over many bars and a realized volatility. ``n_states``: four leave room for trends up and down, a fifth takes
+    up the bars between (better given some ten thousand bars). ``starts``: fits from different starting points, of which
+    the likeliest with all three names wins. ``stickiness``: prior transitions of each state to itself, as a share of the
     training bars. ``clip``: standard deviations at which standardised features are cut, so that one freak value cannot
     carry a verdict. ``min_variance``: floor of a state's variances, where one is the feature's variance over all bars.
     ``max_rows``: a longer span is thinned to this many bars, in blocks.
@@ -50,7 +53,9 @@ class HmmSettings(RegimeSettings):
     def _roles_are_features(self) -> Self:
         for role in ("direction", "dispersion"):
             if getattr(self, role) not in self.features:
-                raise ValueError(f"{role} = {getattr(self, role)!r} is not among features {list(self.features)}; add it")
+                raise ValueError(
+                    f"{role} = {getattr(self, role)!r} is not among features {list(self.features)}; add it"
+                )
         return self
 
     @property
@@ -72,11 +77,18 @@ class HmmSettings(RegimeSettings):
         rows, lengths = self._training_rows(table)
         scaler = Scaler.fit(rows, self.features, self.clip)
         z = scaler(rows)
-        direction, dispersion = (rows[:, self.features.index(name)] for name in (self.direction, self.dispersion))
+        direction, dispersion = (
+            rows[:, self.features.index(name)] for name in (self.direction, self.dispersion)
+        )
+        if dispersion.min() < 0:
+            raise ValueError(
+                f"hmm: dispersion = {self.dispersion!r} has negative values; name a plain volatility, such as "
+                "realized_volatility_60 (its logarithm is taken by itself)"
+            )
         best: tuple[bool, float] | None = None
         failures = []
         for start in range(self.starts):
-            model = self._model(z, direction, dispersion, np.random.default_rng([seed, start]), informed=start == 0)
+            model = self._model(z, direction, dispersion, start, seed)
             try:
                 with np.errstate(all="ignore"):
                     model.fit(z, lengths)
@@ -127,11 +139,28 @@ class HmmSettings(RegimeSettings):
         return values[index], np.diff([0, *breaks, len(index)]).tolist()
 
     def _model(
-        self, z: np.ndarray, direction: np.ndarray, dispersion: np.ndarray, rng: np.random.Generator, informed: bool
+        self, z: np.ndarray, direction: np.ndarray, dispersion: np.ndarray, start: int, seed: int
     ) -> Any:
-        """An hmmlearn model with its starting point set: states as the names mean them, or rows drawn at random."""
+        """An hmmlearn model set at a starting point that means something.
+
+        The most dispersed bars are stress, of the others those with the largest drift ratio up and down are trends, the
+        rest is chop (states beyond four start at random bars). The shares are drawn for every start but the first.
+        """
         from hmmlearn.hmm import GaussianHMM
 
+        rng = np.random.default_rng([seed, start])
+        wild_share, trend_share = rng.uniform((0.03, 0.3), (0.25, 0.7)) if start else (0.1, 0.4)
+        wild = dispersion >= np.quantile(dispersion, 1 - wild_share)
+        ratio = direction / np.maximum(dispersion, 1e-300)
+        low, high = np.quantile(ratio[~wild], (trend_share / 2, 1 - trend_share / 2))
+        down, up = ~wild & (ratio < low), ~wild & (ratio > high)
+        chop = ~(wild | down | up)
+        groups = [wild, chop, down | up] if self.n_states == 3 else [wild, chop, down, up]
+        means = [z[group].mean(axis=0) if group.any() else z.mean(axis=0) for group in groups]
+        variances = [z[group].var(axis=0) if group.any() else z.var(axis=0) for group in groups]
+        for row in rng.choice(len(z), self.n_states - len(groups)):
+            means.append(z[row])
+            variances.append(z.var(axis=0))
         k = self.n_states
         model = GaussianHMM(
             n_components=k,
@@ -143,24 +172,10 @@ class HmmSettings(RegimeSettings):
             init_params="",
             implementation="scaling",
         )
-        if informed:
-            wild = dispersion >= np.quantile(dispersion, 0.9)
-            low, high = np.quantile(direction[~wild], (0.2, 0.8))
-            groups = [wild, ~wild & (direction < low), ~wild & (direction > high)]
-            groups.append(~np.any(groups, axis=0))
-            if k == 3:
-                groups = [wild, ~wild & ((direction < low) | (direction > high)), groups[3]]
-            means = [z[group].mean(axis=0) if group.any() else z.mean(axis=0) for group in groups]
-            means += list(z[rng.choice(len(z), k - len(means))])
-        else:
-            groups = []
-            means = list(z[rng.choice(len(z), k, replace=False)])
-        variances = np.ones((k, z.shape[1]))
-        for i, group in enumerate(groups):
-            if group.sum() > z.shape[1]:
-                variances[i] = z[group].var(axis=0) + 0.05
+        model.n_features = z.shape[1]
         model.means_ = np.array(means)
-        model.covars_ = variances if self.covariance == "diag" else np.array([np.diag(v) for v in variances])
+        spread = np.maximum(variances, 0.05)
+        model.covars_ = spread if self.covariance == "diag" else np.array([np.diag(v) for v in spread])
         model.startprob_ = np.full(k, 1 / k)
         model.transmat_ = np.full((k, k), 0.05 / (k - 1)) + (0.95 - 0.05 / (k - 1)) * np.eye(k)
         return model
@@ -199,7 +214,9 @@ class Scaler(NamedTuple):
             x = np.clip(x, low, high)
             center[j], scale[j] = x.mean(), x.std()
             if not scale[j] > 1e-12 * abs(center[j]):
-                raise ValueError(f"hmm: feature {name!r} is constant over the training span; drop it from 'features'")
+                raise ValueError(
+                    f"hmm: feature {name!r} is constant over the training span; drop it from 'features'"
+                )
         return cls(floor, center, scale, clip)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:

@@ -33,7 +33,9 @@ class RulesSettings(RegimeSettings):
     @model_validator(mode="after")
     def _fast_below_slow(self) -> Self:
         if self.fast >= self.slow:
-            raise ValueError(f"fast {self.fast} is not below slow {self.slow}; the averages need different spans")
+            raise ValueError(
+                f"fast {self.fast} is not below slow {self.slow}; the averages need different spans"
+            )
         return self
 
     @property

@@ -63,13 +63,17 @@ def moments_by_regime(labels: np.ndarray, returns: np.ndarray) -> dict[str, dict
             "mean": float(known.mean()) if len(known) else np.nan,
             "volatility": float(np.sqrt(variance)),
             "kurtosis": float(np.mean(centred**4) / variance**2) if moving else np.nan,
-            "autocorrelation": float(np.corrcoef(returns[pair], following[pair])[0, 1]) if correlated else np.nan,
+            "autocorrelation": float(np.corrcoef(returns[pair], following[pair])[0, 1])
+            if correlated
+            else np.nan,
             "dwell": float(np.count_nonzero(here) / entries) if entries else 0.0,
         }
     return result
 
 
-def filter_of_path(settings: HmmSettings, table: FeatureTable, path: np.ndarray, names: tuple[str, ...]) -> HmmFilter:
+def filter_of_path(
+    settings: HmmSettings, table: FeatureTable, path: np.ndarray, names: tuple[str, ...]
+) -> HmmFilter:
     """The filter with the true parameters: what a detector could know that was told the regime of every bar.
 
     Emissions are the moments of the features in each true state, transitions the counted ones, so only the path being
@@ -89,26 +93,31 @@ def filter_of_path(settings: HmmSettings, table: FeatureTable, path: np.ndarray,
     Raises
     ------
     ValueError
-        If a state is visited too seldom to have moments.
+        If no state is visited often enough to have moments; one that is not is left out.
     """
     values = table.columns(settings.features)
     complete = np.isfinite(values).all(axis=1)
+    visits = np.bincount(path[complete], minlength=len(names))
+    kept = np.flatnonzero(visits > 2 * values.shape[1])
+    if not len(kept):
+        raise ValueError(
+            f"true path: no state has enough of the {complete.sum()} complete bars to have moments"
+        )
     scaler = Scaler.fit(values[complete], settings.features, settings.clip)
     z = scaler(values)
     means, covariances = [], []
-    for state, name in enumerate(names):
+    for state in kept:
         mine = z[complete & (path == state)]
-        if len(mine) <= 2 * z.shape[1]:
-            raise ValueError(f"true path: state {state} ({name}) is visited on {len(mine)} bars, too few for moments")
         means.append(mine.mean(axis=0))
         covariances.append(np.atleast_2d(np.cov(mine.T)) + settings.min_variance * np.eye(z.shape[1]))
     counts = np.zeros((len(names), len(names)))
     np.add.at(counts, (path[:-1], path[1:]), 1.0)
-    counts += 1e-9
+    counts = counts[np.ix_(kept, kept)] + 1e-9
+    start = np.bincount(path, minlength=len(names))[kept]
     return HmmFilter(
         inputs=settings.features,
-        names=names,
-        start=np.bincount(path, minlength=len(names)) / len(path),
+        names=tuple(names[state] for state in kept),
+        start=start / start.sum(),
         transition=counts / counts.sum(axis=1, keepdims=True),
         means=np.array(means),
         covariances=np.array(covariances),
