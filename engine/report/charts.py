@@ -26,7 +26,7 @@ _PANELS = (
     ("volatility", "Forecast volatility over the model's horizon, %", 130),
 )
 _GAP = 34
-_LEGEND = 52
+_LEGEND = 68
 _BOTTOM = 42
 RUN_HEIGHT = sum(height for _, _, height in _PANELS) + _GAP * (len(_PANELS) - 1) + _LEGEND + _BOTTOM
 

@@ -129,7 +129,7 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
     if not figures["fills"]:
         messages.append("<b>No fills.</b> Nothing was traded; see why nothing was done, below.")
     gap = figures["unexplained"] or 0.0
-    if abs(gap) > 1e-4 * max(figures["fees"], 1e-6 * figures["starting_equity"]):
+    if abs(gap) > 1e-3 * abs(figures["fees"]) + 1e-6 * figures["starting_equity"]:
         messages.append(
             f"<b>Books differ.</b> Recorded equity moved by {escape(amount(gap))} more than fills, fees, "
             "funding and marks account for (a liquidation, a fill after the last bar, or an error)."

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.report import metrics
-from engine.report.ledger import contract_of, keep_ledger, round_trips, slippage
+from engine.report.ledger import Ledger, contract_of, keep_ledger, round_trips, slippage
 from engine.report.results import jsonable
 from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers, read_run, regimes
 
@@ -94,7 +94,7 @@ def summarize(run: Run) -> dict[str, Any]:
             label: _named(ledger.strategies, row) for label, row in zip(LABELS, cells, strict=True)
         },
         "reasons_not_to_act": _counts(run, ~did),
-        "unexplained": float(equity_known[-1]) - starting - net if len(equity_known) else math.nan,
+        "unexplained": _unexplained(equity, starting, ledger),
     }
     return jsonable(figures)
 
@@ -147,6 +147,15 @@ def amount(value: float) -> str:
 
 def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _unexplained(equity: np.ndarray, starting: float, ledger: Ledger) -> float:
+    """Recorded less booked change of equity, at the last bar with an equity."""
+    known = np.flatnonzero(np.isfinite(equity))
+    if not len(known):
+        return math.nan
+    last = known[-1]
+    return float(equity[last] - starting - ledger.net[: last + 1].sum())
 
 
 def _ratio(part: float, whole: float, scale: float = 1.0) -> float:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -87,6 +88,14 @@ def test_round_trip_through_zero_splits_the_fee():
     assert first.fees == pytest.approx(0.1 + 0.1)
     assert second.gross == pytest.approx(-20)
     assert second.fees == pytest.approx(0.2 + 0.2)
+
+
+def test_the_order_of_rows_in_the_file_does_not_matter(tmp_path):
+    fake_run(tmp_path, bars=1_000)
+    run = read_run(tmp_path)
+    turned = dataclasses.replace(run, fills=run.fills.take(np.arange(len(run.fills))[::-1]))
+    assert keep_ledger(turned).net.sum() == pytest.approx(keep_ledger(run).net.sum())
+    assert sum(t.net for t in round_trips(turned)) == pytest.approx(sum(t.net for t in round_trips(run)))
 
 
 def test_decimal_sizes_come_back_to_flat():
