@@ -33,7 +33,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(default=30, ge=1)
     samples: int = Field(default=16_384, ge=1)
     batch: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_norm: float = Field(default=1.0, gt=0)
     patience: int = Field(default=5, ge=1)

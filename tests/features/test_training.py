@@ -1,4 +1,4 @@
-"""The training loop: slices of time, windows cut on demand, early stopping, determinism, the export's check."""
+"""The training loop: slices of time, windows on demand, early stopping, determinism, the export's check."""
 
 import sys
 
@@ -49,7 +49,7 @@ class TestWithTorch:
 
     @pytest.fixture
     def problem(self):
-        """Whether the last two rows sum to more than zero; a tenth of the labels is wrong, so it can be overfitted."""
+        """Whether the last two rows sum to more than zero; a tenth of the labels is wrong."""
         rng = np.random.default_rng(5)
         rows = rng.normal(size=(900, 2)).astype(np.float32)
         sums = rows[:, 0].copy()

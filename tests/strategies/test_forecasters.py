@@ -1,4 +1,4 @@
-"""Labels, slices, calibration and the logistic forecaster against pandas, scikit-learn and worked examples."""
+"""Labels, slices, calibration and logistic regression, against pandas, scikit-learn and worked examples."""
 
 import numpy as np
 import pandas as pd

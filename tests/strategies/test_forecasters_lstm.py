@@ -24,8 +24,8 @@ N_TRAIN = 12_000
 
 
 def market(n: int, seed: int, signal: float) -> tuple[FeatureTable, np.ndarray]:
-    """Two white features and the price, which moves with the first one's last two values: half of what there is to
-    know is in the bar before the last."""
+    """Two white features and the price, which moves with the first one's last two values: half of it
+    is in the bar before the last."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 2))
     r = 5e-4 * rng.normal(size=n)
