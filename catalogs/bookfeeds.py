@@ -223,6 +223,7 @@ class DiffsFeed(BookFeed):
         self._held: _Rows | None = None
         self._synced = False
         self._newest_id = -1
+        self._floor = 0  # ts_init of the last delta handed on
         self._snapshots = self._load_snapshots(root)
         self._lag = 0 if table.rule == "previous" else 1
 
@@ -321,10 +322,10 @@ class DiffsFeed(BookFeed):
             snapshot.size,
         )
         zero = np.zeros(1, dtype=np.int64)
-        ts_init = self.clock.at_least(snapshot.ts_init)
+        self._floor = max(snapshot.ts_init, self._floor)
         self.emit(
             np.array([snapshot.ts_event]),
-            np.array([ts_init]),
+            np.array([self._floor]),
             np.array([snapshot.last_id]),
             np.array([True]),
             np.zeros(len(row) + 1, dtype=np.int64),
@@ -333,7 +334,6 @@ class DiffsFeed(BookFeed):
             np.concatenate((zero, snapshot.price[row])),
             np.concatenate((zero, snapshot.size[row])),
         )
-        self._floor = ts_init
         self.tally.notes["snapshots the book started from"] += 1
 
     def _apply(self, rows: _Rows, starts: np.ndarray) -> None:
@@ -349,6 +349,7 @@ class DiffsFeed(BookFeed):
         plain = np.zeros(len(head), dtype=bool)
         # Updates received before the snapshot that they continue could only be applied once it was there.
         ts_init = np.maximum(part.ts_init[head], self._floor)
+        self._floor = int(ts_init[-1])
         self.emit(
             part.ts_event[head],
             ts_init,

@@ -297,8 +297,8 @@ class _RegularGaps(_Check):
             missing = int(np.rint(lengths / step - 1).sum())
             longest = int(np.argmax(lengths))
             detail = (
-                f"{int(long.sum()):,} holes ({missing:,} rows missing at the step of {_length(int(step))}), the longest "
-                f" {_length(int(lengths[longest]))} at {_time(int(starts[long][longest]))}, together "
+                f"{int(long.sum()):,} holes ({missing:,} rows missing, one each {_length(int(step))}), "
+                f"the longest {_length(int(lengths[longest]))} at {_time(int(starts[long][longest]))}, together "
                 f"{(lengths - step).sum() / max(int(ts[-1] - ts[0]), 1):.1%} of the time"
             )
             yield Finding("gap", int(long.sum()), int(starts[long][0]), detail)

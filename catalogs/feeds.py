@@ -56,11 +56,6 @@ class Clock:
         init = init + settings.delay
         return event, self.ascend(init, batch)
 
-    def at_least(self, init: int) -> int:
-        """The later of ``init`` and the latest ``ts_init`` so far, which it becomes."""
-        self._latest = max(self._latest, init)
-        return self._latest
-
     def ascend(self, init: np.ndarray, batch: Batch) -> np.ndarray:
         """``init`` raised to the latest seen before.
 

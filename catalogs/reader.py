@@ -133,15 +133,15 @@ class Catalog:
             yield sort_events(np.concatenate(parts)) if parts else np.empty(0, dtype=EVENT)
 
     def last_snapshot(self, identifier: str, before: int) -> int:
-        """``ts_init`` of the last clearing of the book at or before ``before``: from there on deltas tell the whole book.
+        """``ts_init`` of the last clearing of the book at or before ``before``; of the first delta without one.
 
-        Without one, that of the first delta.
+        From there on the deltas tell the whole book.
         """
         groups = self._groups(identifier, "deltas", 0, before + 1)
         for group in reversed(groups):
             table = pq.ParquetFile(group.path).read_row_group(group.number, columns=["action", "ts_init"])
             ts = times(table["ts_init"])
-            clears = ts[(_codes(_flat(table["action"]), {"CLEAR": 1}) == 1) & (ts <= before)]
+            clears = ts[(codes(flat(table["action"]), {"CLEAR": 1}) == 1) & (ts <= before)]
             if len(clears):
                 return int(clears[-1])
         return groups[0].first if groups else before

@@ -99,8 +99,7 @@ class Batch:
             )
         try:
             if unit == "timestamp":
-                # A time without a zone is UTC: casting through a zoned type says so.
-                ns = column if temporal else pc.cast(column, pa.timestamp("ns", tz="UTC"))
+                ns = column if temporal else _parsed(column)
                 ns = pc.cast(pc.cast(ns, pa.timestamp("ns", tz=getattr(ns.type, "tz", None))), pa.int64())
             elif pa.types.is_floating(column.type):
                 # A double holds seconds of our time to about 0.2 microseconds; more digits than that are
@@ -143,6 +142,14 @@ class Batch:
                     "correct the column or its unit, or leave the row out with `where`"
                 )
         return MappingError(f"{self.path}: column {name!r} of type {column.type} cannot be read as {what}")
+
+
+def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """ISO text as timestamps, with a zone or without one."""
+    try:
+        return pc.cast(column, pa.timestamp("ns", tz="UTC"))
+    except pa.ArrowInvalid:
+        return pc.cast(column, pa.timestamp("ns"))
 
 
 def find(root: Path, patterns: Sequence[str]) -> list[Path]:

@@ -192,8 +192,8 @@ class CatalogWriter:
         next_funding_ns: np.ndarray,
         interval: int | None,
     ) -> int:
-        """Funding rates (fraction a settlement), time of the next settlement (0 where unknown), interval between
-        them in ns.
+        """Funding rates (fraction a settlement), time of the next settlement (0 where unknown), interval
+        between them in ns.
         """
         _finite(rate, "funding rate")
         minutes = None if interval is None else interval // 60_000_000_000

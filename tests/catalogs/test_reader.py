@@ -101,6 +101,14 @@ def test_events_are_the_canonical_merge_whatever_the_chunk(written, chunk):
     assert np.array_equal(np.concatenate(parts), sort_events(span))
 
 
+def test_the_last_snapshot_is_where_the_whole_book_is_told(written):
+    root, expected = written
+    clears = expected[(expected["kind"] == EventKind.CLEAR) & (expected["stream"] == 0)]["ts"]
+    catalog = Catalog(root)
+    for before in (T0 + 20 * SECOND, int(clears[3]), int(clears[3]) - 1):
+        assert catalog.last_snapshot(A, before) == clears[clears <= before].max()
+
+
 def test_quotes_become_two_records_the_second_completes_the_book(tmp_path):
     perp = _perp(A)
     ts = np.array([T0, T0])

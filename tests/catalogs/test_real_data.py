@@ -1,6 +1,4 @@
 """The real sets through their mappings: books are the exchange's, defects are met as documented."""
-documented.
-"""
 
 import os
 from pathlib import Path
@@ -12,8 +10,9 @@ import pytest
 from nautilus_trader.model import BookType, InstrumentId, OrderBook
 from nautilus_trader.persistence import ParquetDataCatalog
 
+from catalogs.check import check_catalog
 from catalogs.importing import run_import
-from catalogs.mapping import load_mapping
+from catalogs.mapping import ImportMapping, load_mapping
 from catalogs.reader import Catalog, Stream
 from features.events import LAST, EventKind
 
@@ -154,6 +153,42 @@ def test_standx_books_are_the_recorded_snapshots(imported):
                 }
             compared += 1
     assert compared > 80
+
+
+@needs_data
+def test_the_check_finds_what_is_known_of_standx(imported, tmp_path):
+    """Locked books and stalls in the catalog; and the recorder's one-sided trades, were they believed."""
+    path, _ = imported("standx")
+    found = {(feed.data_type, finding.defect): finding for feed, finding in check_catalog(path).findings}
+    assert set(found) == {
+        ("trades", "gap"),
+        ("trades", "unknown aggressor"),
+        ("deltas", "gap"),
+        ("deltas", "locked book"),
+    }
+    assert found["deltas", "locked book"].count / 496_589 == pytest.approx(0.46, abs=0.01)
+    assert found["deltas", "gap"].count > 1_500
+
+    mapping = load_mapping(REPO / "configs/imports/standx.toml")
+    trades = mapping.table[1].model_dump()
+    trades["aggressor"] = {"kind": "side", "column": "side_raw", "buy": ["BUY"], "sell": ["SELL"]}
+    believed = ImportMapping.model_validate(
+        {"instrument": mapping.model_dump()["instrument"], "table": [trades]}
+    )
+    run_import(believed, DATA, tmp_path)
+    assert "one-sided trades" in {finding.defect for _, finding in check_catalog(tmp_path).findings}
+
+
+@needs_data
+def test_the_check_finds_the_insurance_fund_trade_of_2023(tmp_path):
+    mapping = load_mapping(REPO / "configs/imports/binance-2023-04.toml")
+    trades = mapping.table[1].model_dump() | {"where": {}}
+    everything = ImportMapping.model_validate(
+        {"instrument": mapping.model_dump()["instrument"], "table": [trades]}
+    )
+    run_import(everything, DATA, tmp_path)
+    (print_,) = (f for _, f in check_catalog(tmp_path).findings if f.defect == "off-market print")
+    assert print_.count == 1
 
 
 @needs_data
