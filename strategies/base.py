@@ -1,0 +1,507 @@
+"""The Nautilus shell of every strategy: collects the bar's messages, asks the pure policy, and guards the one door."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from nautilus_trader.model import (
+    ClientOrderId,
+    LiquiditySide,
+    OrderSide,
+    Price,
+    Quantity,
+    StrategyId,
+    TriggerType,
+)
+from nautilus_trader.trading import Strategy
+
+from features.messages import REGIMES, FeatureBar, Forecast, RegimeState, RiskState, VolatilityState
+from strategies.door import admit
+from strategies.governor import RiskSettings
+from strategies.policy import (
+    Cancel,
+    Decision,
+    Intent,
+    Limits,
+    MarketView,
+    Place,
+    PolicyContext,
+    PolicySettings,
+    WorkingOrder,
+)
+from strategies.sizing import ContractSpec, cap
+
+DECISION_COLUMNS = (
+    "ts",  # bar close, ns
+    "strategy",
+    "instrument",
+    "regime",  # "none" without a valid model
+    "p_trend",
+    "p_chop",
+    "p_stress",
+    "volatility",
+    "risk_on",
+    "p_up",
+    "p_down",
+    "features_hash",  # blake2b, 8 bytes, of the bar's float64 features
+    "permit",
+    "size_factor",
+    "action",  # "none" or "hold" where nothing was done
+    "reason",
+    "size",  # contracts of the orders sent or amended
+    "bound",  # the rule or cap that set the size, or what refused it
+    "position",  # own, signed contracts, before the decision
+    "price",
+    "client_order_ids",  # sent or amended, comma-separated; those sent between bars stand in the next record
+    "bundle",
+)
+"""Columns of a decision record, one a bar and strategy."""
+
+FILL_COLUMNS = [
+    "ts",
+    "client_order_id",
+    "strategy",
+    "side",
+    "qty",
+    "price",
+    "fee",
+    "maker",
+    "mid",
+    "regime",
+    "risk_on",
+]
+"""Columns of a fill record. ``mid`` is the price at the last bar's close, which every mode knows alike."""
+
+_TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
+_NAN = math.nan
+
+
+class Guard(Protocol):
+    """Wraps callbacks: a failure is recorded and shuts the system down (``actors.guard.RunGuard``)."""
+
+    def watch(self, component: Any, callback: Callable[[Any], None]) -> Callable[[Any], None]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig:
+    """What a strategy shell needs.
+
+    Parameters
+    ----------
+    strategy_id, order_id_tag
+        Nautilus names; the tag is unique in a run.
+    name : str
+        Name in records.
+    settings : PolicySettings
+        Of the strategy.
+    instrument
+        The traded Nautilus instrument.
+    risk : RiskSettings
+        Limits common to all strategies.
+    priority : int
+        On the message bus, lower than every stage's and the governor's, distinct for each strategy.
+    bars_per_year, horizon
+        Measured bars a year and the bars a volatility forecast covers, to annualise it.
+    maker_fee : float
+        Fraction of notional.
+    features : tuple of str
+        Names of the values of a ``FeatureBar``.
+    trade_from : int
+        Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
+    decisions, fills : list
+        Receive records in the order of ``DECISION_COLUMNS`` and ``FILL_COLUMNS``.
+    guard : Guard
+    bundle_at : callable
+        From a bar's ``ts`` to the name of the valid model bundle, ``""`` if there is none.
+    """
+
+    strategy_id: StrategyId
+    order_id_tag: str
+    name: str
+    settings: PolicySettings
+    instrument: Any
+    risk: RiskSettings
+    priority: int
+    bars_per_year: float
+    horizon: int
+    maker_fee: float
+    features: tuple[str, ...]
+    trade_from: int
+    decisions: list[tuple[Any, ...]]
+    fills: list[tuple[Any, ...]]
+    guard: Guard
+    bundle_at: Callable[[int], str]
+
+
+class _Order:
+    """The shell's own book-keeping of one order, so that a bar needs no look into the cache."""
+
+    __slots__ = ("cid", "filled", "pending", "price", "quantity", "reduce_only", "removing", "role", "side")
+
+    def __init__(
+        self, cid: ClientOrderId, role: str, side: int, quantity: float, price: float, reduce_only: bool
+    ):
+        self.cid = cid
+        self.role = role
+        self.side = side
+        self.quantity = quantity  # total, filled part included
+        self.filled = 0.0
+        self.price = price
+        self.reduce_only = reduce_only
+        self.pending = True
+        self.removing = False
+
+
+class GatedStrategy(Strategy):
+    """Trades one instrument by a pure policy, inside its regimes, its permit and its caps.
+
+    At every ``FeatureBar`` it builds a ``MarketView`` of the bar's messages and its own orders, lets the
+    policy decide, sends what passes the door and leaves one decision record. When the strategy does not own
+    the regime (or no model is valid, or trading is halted) its orders that add risk are cancelled, and its
+    position is closed or worked out reduce-only as ``on_leave`` says; halted always closes it.
+    """
+
+    def __init__(self, config: StrategyConfig) -> None:
+        super().__init__(config)
+        self._c = config
+        self._iid = config.instrument.id
+        self._currency = getattr(config.instrument, "settlement_currency", config.instrument.quote_currency)
+        self._spec = ContractSpec.of(config.instrument)
+        context = PolicyContext(
+            self._spec, config.risk, config.bars_per_year, config.horizon, config.maker_fee, config.features
+        )
+        self.policy = config.settings.policy(context)
+        self._labels = config.settings.labels
+        self._flattens = config.settings.on_leave == "flatten"
+        self._trigger = _TRIGGERS[config.settings.stop_trigger]
+        self._regime = RegimeState(0, -1, (_NAN, _NAN, _NAN))
+        self._volatility = VolatilityState(0, _NAN, _NAN, False)
+        self._forecast = Forecast(0, _NAN, _NAN)
+        self._risk = RiskState(0, "halted", 0.0, _NAN, 0.0)
+        self._price = _NAN
+        self._position = 0.0
+        self._entry = _NAN
+        self._orders: dict[str, _Order] = {}
+        self._working: tuple[WorkingOrder, ...] | None = ()  # None: to be built again
+        self._between: list[str] = []  # ids sent since the last record
+        watch = config.guard.watch
+        self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign]
+        self.on_position_event = watch(self, self._on_position_event)  # type: ignore[method-assign]
+
+    # -- life cycle ------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        self._recover()
+        watch, priority = self._c.guard.watch, self._c.priority
+        for topic, handler in (
+            ("regime", self._on_regime),
+            ("volatility", self._on_volatility),
+            ("forecast", self._on_forecast),
+            ("risk", self._on_risk),
+            ("features", self._on_features),
+        ):
+            self.subscribe_topic(topic, watch(self, handler), priority=priority)
+
+    def on_stop(self) -> None:
+        """Orders that could add risk go; a protective stop stays with its position."""
+        self._send([Cancel(key) for key, order in self._orders.items() if order.role != "stop"])
+
+    def on_save(self) -> dict[str, bytes]:
+        return {"policy": json.dumps(self.policy.save()).encode()}
+
+    def on_load(self, state: dict[str, bytes]) -> None:
+        if "policy" in state:
+            self.policy.load(json.loads(state["policy"]))
+
+    def _recover(self) -> None:
+        """Position and orders that a restarted session finds in the cache."""
+        for position in self.cache.positions_open(None, self._iid, self.strategy_id):
+            self._position = position.signed_qty
+            self._entry = position.avg_px_open
+        for order in self.cache.orders_open(None, self._iid, self.strategy_id):
+            price = getattr(order, "trigger_price", None) or getattr(order, "price", None)
+            known = _Order(
+                order.client_order_id,
+                (order.tags or ["quote"])[0],
+                1 if order.side is OrderSide.BUY else -1,
+                order.quantity.as_double(),
+                _NAN if price is None else price.as_double(),
+                order.is_reduce_only,
+            )
+            known.filled = order.filled_qty.as_double()
+            known.pending = False
+            self._orders[str(order.client_order_id)] = known
+        self._working = None
+
+    # -- the bar's messages, the features last ---------------------------------------------------------------
+
+    def _on_regime(self, state: RegimeState) -> None:
+        self._regime = state
+
+    def _on_volatility(self, state: VolatilityState) -> None:
+        self._volatility = state
+
+    def _on_forecast(self, forecast: Forecast) -> None:
+        self._forecast = forecast
+
+    def _on_risk(self, state: RiskState) -> None:
+        self._risk = state
+
+    def _on_features(self, bar: FeatureBar) -> None:
+        ts, regime, volatility, forecast, risk = (
+            bar.ts,
+            self._regime,
+            self._volatility,
+            self._forecast,
+            self._risk,
+        )
+        price = self._price = bar.price
+        label = regime.label if regime.ts == ts else -1  # a stage that fell silent has no valid word
+        owned = label in self._labels
+        limits = self._limits(risk, owned, volatility.risk_on, price)
+        view = MarketView(
+            ts,
+            price,
+            bar.values,
+            label,
+            regime.posterior,
+            volatility.volatility,
+            volatility.bar_volatility,
+            volatility.risk_on,
+            forecast.up,
+            forecast.down,
+            risk.permit,
+            risk.size_factor,
+            risk.equity,
+            risk.drawdown,
+            self._position,
+            self._entry,
+            self._view_orders(),
+            limits,
+        )
+        wish = self.policy.decide(view) if price > 0 else Decision("none", "no price")
+        if ts <= self._c.trade_from:
+            return
+        why_not = _why_not(label, owned, risk.permit)
+        if why_not:
+            leave = risk.permit == "halted" or (self._flattens and not owned)
+            decision = _stand_down(view, why_not) if leave else _only_reduce(view, wish, why_not)
+        else:
+            decision = wish
+        self._act(view, decision)
+
+    def _limits(self, risk: RiskState, owned: bool, risk_on: bool, price: float) -> Limits:
+        permit, equity = risk.permit, risk.equity
+        if permit != "active" or not owned or not equity > 0 or not price > 0:
+            return Limits(permit, False, 0.0, "", 0.0)
+        r = self._c.risk
+        leverage = r.leverage(risk_on)
+        most = cap(self._spec, equity, price, leverage, r.exposure_cap, r.max_quantity)
+        others = 0.0  # what other strategies hold uses up the same caps
+        for position in self.cache.positions_open(None, self._iid):
+            if position.strategy_id != self.strategy_id:
+                others += abs(position.signed_qty)
+        free = self.portfolio.account(self._iid.venue).balance_free(self._currency)
+        margin = 0.0 if free is None else max(0.0, free.as_double()) * leverage / self._spec.value(price)
+        return Limits(
+            permit,
+            True,
+            max(0.0, most.quantity * risk.size_factor - others),
+            most.bound,
+            margin * risk.size_factor,
+        )
+
+    def _view_orders(self) -> tuple[WorkingOrder, ...]:
+        if self._working is None:
+            self._working = tuple(
+                WorkingOrder(
+                    key,
+                    o.role,
+                    o.side,
+                    o.quantity - o.filled,
+                    o.price,
+                    o.reduce_only,
+                    o.pending or o.removing,
+                )
+                for key, o in self._orders.items()
+            )
+        return self._working
+
+    # -- the door, and what lies behind it -------------------------------------------------------------------
+
+    def _act(self, view: MarketView, decision: Decision) -> None:
+        action, reason, intents, size, bound = decision
+        if intents:
+            passed = admit(intents, view.position, view.orders, view.limits, view.price, self._spec)
+            size = sum(i.quantity for i in passed.intents if not isinstance(i, Cancel))
+            bound = passed.bound or bound
+            if not passed.intents:
+                action, reason = "none", f"{action} refused: {bound}"
+            self._send(passed.intents)
+        ids = ",".join(self._between)
+        self._between.clear()
+        regime, volatility = self._regime, self._volatility
+        self._c.decisions.append(
+            (
+                view.ts,
+                self._c.name,
+                str(self._iid),
+                REGIMES[view.regime] if view.regime >= 0 else "none",
+                *regime.posterior,
+                volatility.volatility,
+                volatility.risk_on,
+                view.p_up,
+                view.p_down,
+                blake2b(view.features.tobytes(), digest_size=8).hexdigest(),
+                view.permit,
+                view.size_factor,
+                action,
+                reason,
+                size,
+                bound,
+                view.position,
+                view.price,
+                ids,
+                self._c.bundle_at(view.ts),
+            )
+        )
+
+    def _send(self, intents: Iterable[Intent]) -> None:
+        for intent in intents:
+            if isinstance(intent, Place):
+                self._place(intent)
+                continue
+            order = self._orders.get(intent.id)
+            if order is None or order.removing:
+                continue
+            self._working = None
+            if isinstance(intent, Cancel):
+                order.removing = True
+                self.cancel_order(order.cid)
+                continue
+            order.pending = True
+            self._between.append(intent.id)
+            total = Quantity(order.filled + intent.quantity, self._spec.size_precision)
+            level = Price(intent.price, self._spec.price_precision)
+            if order.role == "stop":
+                self.modify_order(order.cid, quantity=total, trigger_price=level)
+            else:
+                self.modify_order(order.cid, quantity=total, price=level)
+
+    def _place(self, intent: Place) -> None:
+        factory = self.order_factory
+        side = OrderSide.BUY if intent.side > 0 else OrderSide.SELL
+        quantity = Quantity(intent.quantity, self._spec.size_precision)
+        common = {"reduce_only": intent.reduce_only, "tags": [intent.role]}
+        if intent.price is None:
+            order = factory.market(self._iid, side, quantity, **common)
+        else:
+            level = Price(intent.price, self._spec.price_precision)
+            if intent.role == "stop":
+                order = factory.stop_market(self._iid, side, quantity, level, self._trigger, **common)
+            else:
+                order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
+        cid = order.client_order_id
+        key = str(cid)
+        price = _NAN if intent.price is None else intent.price
+        # Known before it is sent: a denial comes back inside submit_order.
+        self._orders[key] = _Order(cid, intent.role, intent.side, intent.quantity, price, intent.reduce_only)
+        self._working = None
+        self._between.append(key)
+        self.submit_order(order)
+
+    # -- what the venue says ---------------------------------------------------------------------------------
+
+    def _on_order_event(self, event: Any) -> None:
+        key = str(event.client_order_id)
+        order = self._orders.get(key)
+        if order is None:
+            return
+        self._working = None
+        kind = type(event).__name__
+        if kind == "OrderFilled":
+            self._on_fill(key, order, event)
+        elif kind in ("OrderCanceled", "OrderRejected", "OrderDenied", "OrderExpired"):
+            del self._orders[key]
+        elif kind == "OrderUpdated":
+            order.pending = False
+            order.quantity = event.quantity.as_double()
+            level = event.trigger_price if order.role == "stop" else event.price
+            if level is not None:
+                order.price = level.as_double()
+        elif kind in ("OrderAccepted", "OrderModifyRejected"):
+            order.pending = False
+        elif kind == "OrderCancelRejected":
+            order.removing = False
+
+    def _on_fill(self, key: str, order: _Order, fill: Any) -> None:
+        quantity = fill.last_qty.as_double()
+        order.filled += quantity
+        if order.quantity - order.filled < 0.5 * self._spec.size_increment:
+            del self._orders[key]
+        fee = 0.0 if fill.commission is None else fill.commission.as_double()
+        label = self._regime.label
+        self._c.fills.append(
+            (
+                fill.ts_event,
+                key,
+                self._c.name,
+                order.side,
+                quantity,
+                fill.last_px.as_double(),
+                fee,
+                fill.liquidity_side is LiquiditySide.MAKER,
+                self._price,
+                REGIMES[label] if label >= 0 else "none",
+                self._volatility.risk_on,
+            )
+        )
+
+    def _on_position_event(self, event: Any) -> None:
+        kind = type(event).__name__
+        if kind in ("PositionOpened", "PositionChanged"):
+            self._position, self._entry = event.signed_qty, event.avg_px_open
+        elif kind == "PositionClosed":
+            self._position, self._entry = 0.0, _NAN
+        else:
+            return
+        orders = self._view_orders()
+        intents = self.policy.protect(self._position, self._entry, orders)
+        if intents:
+            limits = Limits(self._risk.permit, False, 0.0, "", 0.0)  # protection never adds
+            self._send(admit(intents, self._position, orders, limits, self._price, self._spec).intents)
+
+
+def _why_not(label: int, owned: bool, permit: str) -> str:
+    """Why no new risk may be taken, or ``""``."""
+    if permit == "halted":
+        return "trading halted"
+    if label < 0:
+        return "no valid model"
+    if not owned:
+        return f"regime is {REGIMES[label]}"
+    return "" if permit == "active" else "reduce only"
+
+
+def _stand_down(view: MarketView, reason: str) -> Decision:
+    """Every order cancelled, the position closed at market."""
+    intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role != "exit"]
+    closing = any(o.role == "exit" for o in view.orders)
+    if view.position and not closing:
+        side = -1 if view.position > 0 else 1
+        intents.append(Place("exit", side, abs(view.position), reduce_only=True))
+        return Decision("flatten", reason, tuple(intents), bound="position")
+    return Decision("cancel" if intents else "none", reason, tuple(intents))
+
+
+def _only_reduce(view: MarketView, wish: Decision, reason: str) -> Decision:
+    """The policy's wish, less what adds risk, and with every order that could add risk cancelled."""
+    adding = [o.id for o in view.orders if not o.reduce_only]
+    kept = tuple(i for i in wish.intents if (i.reduce_only if isinstance(i, Place) else i.id not in adding))
+    intents = (*(Cancel(key) for key in adding), *kept)
+    if not intents:
+        return Decision("hold" if view.position else "none", reason)
+    return Decision("reduce" if kept else "cancel", f"{reason}: {wish.reason}" if kept else reason, intents)

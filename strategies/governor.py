@@ -1,0 +1,156 @@
+"""The drawdown governor: from equity to what strategies may do, a causal filter like every other stage."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal, Self
+
+import numba
+import numpy as np
+from pydantic import Field, model_validator
+
+from features.causal import Params, State
+from features.messages import RiskState
+from features.settings import Duration, Settings
+
+_DAY = 86_400 * 10**9
+
+
+class StopSettings(Settings):
+    """How far from its entry a position is stopped out.
+
+    ``fraction`` of the entry price, or ``volatilities`` times the forecast volatility (a standard deviation
+    over the forecast's horizon), or the ``smaller`` of both. Without a forecast ``fraction`` holds.
+    """
+
+    rule: Literal["smaller", "fraction", "volatility"] = "smaller"
+    fraction: float = Field(0.02, gt=0, le=0.5)
+    volatilities: float = Field(4.0, gt=0)
+
+    def distance(self, volatility: float) -> float:
+        """Distance of the stop as a fraction of the entry price, at most one half."""
+        by_volatility = self.volatilities * volatility
+        if self.rule == "fraction" or not by_volatility > 0:
+            return self.fraction
+        if self.rule == "smaller":
+            return min(self.fraction, by_volatility)
+        return min(0.5, by_volatility)
+
+
+class RiskSettings(Settings):
+    """Limits that hold for every strategy of a run.
+
+    ``exposure_cap``: notional as a multiple of equity, over all strategies. ``leverage_risk_on`` and
+    ``leverage_risk_off``: notional against equity, and against free margin. ``max_quantity``: contracts.
+    ``reduce_at``: drawdown (0.05 is 5 % under the peak) from which new sizes are multiplied by
+    ``reduce_factor`` until drawdown is back at ``recover_at``. ``pause_at``: drawdown that halts trading for
+    ``pause``; afterwards the peak is set to the equity of that moment, because a peak that stays out of reach
+    would halt trading for ever.
+    """
+
+    leverage_risk_on: float = Field(10.0, gt=0)
+    leverage_risk_off: float = Field(5.0, gt=0)
+    exposure_cap: float = Field(2.0, gt=0)
+    max_quantity: float | None = Field(None, gt=0)
+    stop: StopSettings = StopSettings()
+    reduce_at: float = Field(0.05, gt=0, lt=1)
+    reduce_factor: float = Field(0.5, ge=0, le=1)
+    recover_at: float = Field(0.0, ge=0, lt=1)
+    pause_at: float = Field(0.10, gt=0, lt=1)
+    pause: Duration = _DAY
+
+    @model_validator(mode="after")
+    def _levels_ascend(self) -> Self:
+        if not self.recover_at < self.reduce_at < self.pause_at:
+            raise ValueError(
+                f"drawdown levels must ascend: recover_at {self.recover_at} < reduce_at {self.reduce_at} "
+                f"< pause_at {self.pause_at}"
+            )
+        return self
+
+    def leverage(self, risk_on: bool) -> float:
+        """The leverage cap under the gate's state."""
+        return self.leverage_risk_on if risk_on else self.leverage_risk_off
+
+    def governor(self) -> "DrawdownGovernor":
+        """The causal filter with these drawdown levels."""
+        return DrawdownGovernor(
+            self.reduce_at, self.reduce_factor, self.recover_at, self.pause_at, self.pause / 1e9
+        )
+
+
+PERMITS = ("halted", "reduce_only", "active")
+"""Trading permits, in the order of the governor's ``permit`` output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawdownGovernor(Params):
+    """Equity in, permit and size factor out. Until the first equity it is silent, and ``judge`` halts.
+
+    Inputs are ``time`` (seconds since the epoch) and ``equity``; outputs ``permit`` (index into ``PERMITS``),
+    ``size_factor`` and ``drawdown``. Lost capital (equity of zero or less) halts for good.
+
+    Parameters
+    ----------
+    reduce_at, reduce_factor, recover_at, pause_at : float
+        See ``RiskSettings``.
+    pause : float
+        Seconds.
+    """
+
+    kind: ClassVar[str] = "drawdown_governor"
+    inputs: ClassVar[tuple[str, ...]] = ("time", "equity")
+    outputs: ClassVar[tuple[str, ...]] = ("permit", "size_factor", "drawdown")
+
+    reduce_at: float = 0.05
+    reduce_factor: float = 0.5
+    recover_at: float = 0.0
+    pause_at: float = 0.10
+    pause: float = 86_400.0
+
+    def initial_state(self) -> State:
+        # peak, reduced (0 or 1), paused until (seconds, NaN = not paused), drawdown last seen
+        return {"governor": np.array([np.nan, 0.0, np.nan, np.nan])}
+
+    def step(self, state: State, x: np.ndarray) -> np.ndarray:
+        return self.run(x.reshape(1, 2), state)[0]
+
+    def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
+        out = np.empty((len(xs), 3))
+        levels = (self.reduce_at, self.reduce_factor, self.recover_at, self.pause_at, self.pause)
+        _run(np.ascontiguousarray(xs, dtype=np.float64), state["governor"], levels, out)
+        return out
+
+    def judge(self, state: State, ts: int, equity: float) -> RiskState:
+        """One bar: what strategies may do at ``ts`` (ns) with this ``equity``."""
+        permit, factor, drawdown = self.step(state, np.array([ts / 1e9, equity])).tolist()
+        if math.isnan(permit):
+            return RiskState(ts, "halted", 0.0, equity, 0.0)
+        return RiskState(ts, PERMITS[int(permit)], factor, equity, drawdown)
+
+
+@numba.njit(cache=True)
+def _run(xs, state, levels, out):  # type: ignore[no-untyped-def]
+    reduce_at, reduce_factor, recover_at, pause_at, pause = levels
+    for i in range(xs.shape[0]):
+        time, equity = xs[i, 0], xs[i, 1]
+        if math.isfinite(time) and math.isfinite(equity):
+            if state[2] == state[2] and time >= state[2]:  # the pause is over: start from here
+                state[0], state[1], state[2] = equity, 0.0, math.nan
+            if not state[0] >= equity:  # a new peak, or the first equity
+                state[0] = equity
+            peak = state[0]
+            state[3] = 1.0 - equity / peak if peak > 0.0 else 1.0
+            if state[2] != state[2]:
+                if state[3] >= pause_at:
+                    state[2] = time + pause
+                elif state[3] >= reduce_at:
+                    state[1] = 1.0
+                elif state[3] <= recover_at:
+                    state[1] = 0.0
+        if state[3] != state[3]:
+            out[i, 0] = out[i, 1] = out[i, 2] = math.nan
+        elif state[2] == state[2]:
+            out[i, 0], out[i, 1], out[i, 2] = 0.0, 0.0, state[3]
+        else:
+            out[i, 0], out[i, 1], out[i, 2] = 2.0, reduce_factor if state[1] == 1.0 else 1.0, state[3]

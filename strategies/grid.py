@@ -1,0 +1,209 @@
+"""Mean-reversion grid: a post-only ladder around a causal fair value, with bounded inventory and a range-break stop."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from features.settings import Duration
+from strategies.ladder import build_ladder, requote
+from strategies.policy import (
+    Cancel,
+    Decision,
+    Intent,
+    MarketView,
+    Place,
+    PolicyContext,
+    PolicySettings,
+    WorkingOrder,
+)
+from strategies.sizing import Sized, rules, smallest
+
+
+class GridSettings(PolicySettings):
+    """The ladder's shape.
+
+    The fair value is an exponential average of price with ``fair_half_life`` bars, shifted against the
+    inventory by ``skew`` spacings when the inventory is full. The spacing is the largest of
+    ``spacing_volatilities`` forecast standard deviations, ``min_ticks`` ticks and ``fee_multiple`` maker fee
+    round trips, times ``risk_off_spacing`` while the gate is risk-off. The ladder is moved when its centre or
+    spacing is off by more than ``requote`` of a spacing. Price ``break_levels`` spacings outside the
+    outermost level is a broken range: the position is closed and the grid rests for ``pause``.
+    """
+
+    kind: Literal["grid"] = "grid"
+    regimes: tuple[Literal["trend", "chop"], ...] = Field(("chop",), min_length=1)
+    on_leave: Literal["flatten", "reduce_only"] = "reduce_only"
+    levels: int = Field(4, ge=1, le=50)
+    fair_half_life: float = Field(60, gt=0)
+    spacing_volatilities: float = Field(0.5, gt=0)
+    min_ticks: int = Field(2, ge=1)
+    fee_multiple: float = Field(1.5, ge=1)
+    risk_off_spacing: float = Field(2.0, ge=1)
+    skew: float = Field(0.5, ge=0)
+    requote: float = Field(0.5, gt=0)
+    break_levels: float = Field(2.0, gt=0)
+    pause: Duration = 900 * 10**9
+
+    def policy(self, context: PolicyContext) -> "GridPolicy":
+        return GridPolicy(self, context)
+
+
+class GridPolicy:
+    """Remembers the fair value and where the ladder was last drawn; everything else it reads from the view."""
+
+    def __init__(self, settings: GridSettings, context: PolicyContext) -> None:
+        self._s = settings
+        self._context = context
+        self._decay = 0.5 ** (1.0 / settings.fair_half_life)
+        self.fair = 0.0
+        self.bars_seen = 0
+        self.paused_until = 0  # ns
+        self.center = 0.0  # of the ladder drawn, 0 where none is
+        self.spacing = 0.0
+        self.unit = 0.0
+        self.bound = ""
+
+    def decide(self, view: MarketView) -> Decision:
+        self._average(view.price)
+        s = self._s
+        if self.bars_seen < s.fair_half_life:
+            return Decision("none", "fair value not known yet")
+        if view.ts < self.paused_until:
+            return self._close(view, "none", "range broken, pausing")
+        spacing = self._spacing(view)
+        if not spacing > 0:
+            return self._rest(view, "no volatility forecast")
+        if self._broken(view):
+            self.paused_until = view.ts + s.pause
+            return self._close(view, "stop", "range broken")
+        if any(o.pending for o in view.orders):
+            return Decision("hold", "waiting for the venue")
+        if not view.limits.may_add:
+            return self._work_out(view, spacing)
+        center = self._center(view, spacing)
+        if self._off(center, spacing):
+            sized = self._size(view, spacing)
+            unit = self._context.spec.floor_quantity(sized.quantity / s.levels)
+            short = self._context.spec.below_minimum(unit, view.price)
+            if short:
+                return self._rest(view, f"size under the venue's minimum ({short})", sized.bound)
+            self.center, self.spacing, self.unit, self.bound = center, spacing, unit, sized.bound
+        return self._draw(view, "ladder", reduce_only=False)
+
+    # -- fair value and spacing ------------------------------------------------------------------------------
+
+    def _average(self, price: float) -> None:
+        self.fair = price if self.bars_seen == 0 else self._decay * self.fair + (1 - self._decay) * price
+        self.bars_seen += 1
+
+    def _spacing(self, view: MarketView) -> float:
+        s, spec = self._s, self._context.spec
+        if not view.volatility > 0:
+            return 0.0
+        least = max(
+            s.spacing_volatilities * view.volatility * view.price,
+            s.min_ticks * spec.price_increment,
+            s.fee_multiple * 2 * self._context.maker_fee * view.price,
+        )
+        return least * (1.0 if view.risk_on else s.risk_off_spacing)
+
+    def _center(self, view: MarketView, spacing: float) -> float:
+        if not self.unit:
+            return self.fair
+        full = max(-1.0, min(1.0, view.position / (self._s.levels * self.unit)))
+        return self.fair - self._s.skew * spacing * full
+
+    def _off(self, center: float, spacing: float) -> bool:
+        """Whether the ladder drawn last has to be drawn anew."""
+        if not self.unit:
+            return True
+        tolerance = self._s.requote * self.spacing
+        return abs(center - self.center) > tolerance or abs(spacing - self.spacing) > tolerance
+
+    def _broken(self, view: MarketView) -> bool:
+        if not self.unit or not (view.position or view.orders):
+            return False
+        return abs(view.price - self.fair) > (self._s.levels + self._s.break_levels) * self.spacing
+
+    # -- decisions -------------------------------------------------------------------------------------------
+
+    def _size(self, view: MarketView, spacing: float) -> Sized:
+        """Contracts of a full inventory: its average entry is half way out, its stop at the broken range."""
+        s, context = self._s, self._context
+        scale = view.size_factor * (1.0 if view.risk_on else s.risk_off_size)
+        distance = (0.5 * (s.levels - 1) + s.break_levels) * spacing
+        answers = rules(
+            s.sizing,
+            context.spec,
+            equity=view.equity,
+            entry=view.price,
+            stop=view.price - min(distance, 0.5 * view.price),
+            annual_volatility=context.annual_volatility(view.volatility),
+        )
+        limits = view.limits
+        return smallest(
+            [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
+        )
+
+    def _draw(self, view: MarketView, action: str, *, reduce_only: bool) -> Decision:
+        spec = self._context.spec
+        wanted = build_ladder(
+            self.center,
+            self.spacing,
+            self._s.levels,
+            self.unit,
+            view.position,
+            view.price,
+            spec,
+            reduce_only=reduce_only,
+        )
+        intents = requote(view.orders, wanted, spec.size_increment)
+        if not intents:
+            return Decision("hold", "ladder stands")
+        return Decision(action, f"{len(wanted)} orders wanted", intents, bound=self.bound)
+
+    def _work_out(self, view: MarketView, spacing: float) -> Decision:
+        """Lead the position home by reduce-only orders on the ladder."""
+        if not view.position:
+            return self._rest(view, "may not add")
+        if not self.unit:
+            self.unit = abs(view.position)
+        if self._off(self.fair, spacing):
+            self.center, self.spacing = self.fair, spacing
+        return self._draw(view, "reduce", reduce_only=True)
+
+    def _rest(self, view: MarketView, reason: str, bound: str = "") -> Decision:
+        """No ladder: what stands is cancelled, a position waits for its range."""
+        self.unit = 0.0
+        intents = tuple(Cancel(o.id) for o in view.orders if o.role == "quote")
+        return Decision("cancel" if intents else "none", reason, intents, bound=bound)
+
+    def _close(self, view: MarketView, passive: str, reason: str) -> Decision:
+        self.unit = 0.0
+        intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role == "quote"]
+        if view.position and not any(o.role == "exit" for o in view.orders):
+            side = -1 if view.position > 0 else 1
+            intents.append(Place("exit", side, abs(view.position), reduce_only=True))
+        return Decision(
+            "stop" if intents else passive, reason, tuple(intents), bound="position" if intents else ""
+        )
+
+    def protect(
+        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
+    ) -> tuple[Intent, ...]:
+        return ()
+
+    def save(self) -> dict[str, Any]:
+        return {
+            "fair": self.fair,
+            "bars_seen": self.bars_seen,
+            "paused_until": self.paused_until,
+            "center": self.center,
+            "spacing": self.spacing,
+            "unit": self.unit,
+            "bound": self.bound,
+        }
+
+    def load(self, memory: dict[str, Any]) -> None:
+        for name in self.save():
+            setattr(self, name, memory[name])

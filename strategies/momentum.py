@@ -1,0 +1,165 @@
+"""Momentum on a calibrated forecast: in with the likelier side, out by stop, horizon or a forecast that turns."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from strategies.policy import (
+    Amend,
+    Cancel,
+    Decision,
+    Intent,
+    MarketView,
+    Place,
+    PolicyContext,
+    PolicySettings,
+    WorkingOrder,
+)
+from strategies.sizing import Sized, rules, smallest
+
+
+class MomentumSettings(PolicySettings):
+    """When to enter, when to leave.
+
+    Enters the side whose probability is at least ``entry_probability`` and ``margin`` above the other side's.
+    Leaves when the other side's probability exceeds the held side's by ``flip_margin``, or after ``horizon``
+    bars; waits ``cooldown`` bars after a position before the next. The stop is ``risk.stop``, times
+    ``risk_off_stop`` when the position is opened under a risk-off gate.
+    """
+
+    kind: Literal["momentum"] = "momentum"
+    regimes: tuple[Literal["trend", "chop"], ...] = Field(("trend",), min_length=1)
+    entry_probability: float = Field(0.5, gt=0, lt=1)
+    margin: float = Field(0.1, ge=0, lt=1)
+    flip_margin: float = Field(0.1, ge=0, lt=1)
+    horizon: int = Field(60, ge=1)
+    cooldown: int = Field(0, ge=0)
+    risk_off_stop: float = Field(1.5, ge=1)
+
+    def policy(self, context: PolicyContext) -> "MomentumPolicy":
+        return MomentumPolicy(self, context)
+
+
+class MomentumPolicy:
+    """Holds at most one position, with one protective stop at the venue."""
+
+    def __init__(self, settings: MomentumSettings, context: PolicyContext) -> None:
+        self._s = settings
+        self._context = context
+        self.bars_held = 0
+        self.cooldown = 0  # bars to wait
+        self.stop_distance = context.risk.stop.fraction  # of the position held or asked for
+
+    def decide(self, view: MarketView) -> Decision:
+        if not view.position:
+            return self._flat(view)
+        self.bars_held += 1
+        if any(o.role == "exit" for o in view.orders):
+            return Decision("hold", "exit on its way")
+        reason = self._exit_reason(view)
+        if reason:
+            side = -1 if view.position > 0 else 1
+            cancels = tuple(Cancel(o.id) for o in view.orders)
+            close = Place("exit", side, abs(view.position), reduce_only=True)
+            return Decision("exit", reason, (*cancels, close), bound="position")
+        protection = self.protect(view.position, view.entry_price, view.orders)
+        if protection:
+            return Decision("stop", "stop renewed", protection, bound="position")
+        return Decision("hold", "position held")
+
+    def _exit_reason(self, view: MarketView) -> str:
+        long = view.position > 0
+        own, other = (view.p_up, view.p_down) if long else (view.p_down, view.p_up)
+        stop = self._stop_price(view.position, view.entry_price)
+        if view.price <= stop if long else view.price >= stop:
+            return "stop passed"
+        if self.bars_held >= self._s.horizon:
+            return "horizon reached"
+        return "forecast turned" if other - own > self._s.flip_margin else ""
+
+    def _flat(self, view: MarketView) -> Decision:
+        if self.bars_held:
+            self.bars_held = 0
+            self.cooldown = self._s.cooldown
+        elif self.cooldown:
+            self.cooldown -= 1
+        if view.orders:
+            orphans = tuple(Cancel(o.id) for o in view.orders if o.role == "stop" and not o.pending)
+            return (
+                Decision("cancel", "stop without position", orphans)
+                if orphans
+                else Decision("none", "order on its way")
+            )
+        if self.cooldown:
+            return Decision("none", "cooling down")
+        s, up, down = self._s, view.p_up, view.p_down
+        side = 1 if up > down else -1
+        win, loss = (up, down) if side > 0 else (down, up)
+        if win != win:
+            return Decision("none", "no forecast")
+        if win < s.entry_probability or win - loss < s.margin:
+            return Decision("none", "probability under threshold")
+        scale = view.size_factor * (1.0 if view.risk_on else s.risk_off_size)
+        if scale == 0:
+            return Decision(
+                "none", "no entry while risk-off" if view.size_factor else "governor allows no size"
+            )
+        if not view.limits.may_add:
+            return Decision("none", "may not add")
+        return self._enter(view, side, win, loss, scale)
+
+    def _enter(self, view: MarketView, side: int, win: float, loss: float, scale: float) -> Decision:
+        context = self._context
+        distance = context.risk.stop.distance(view.volatility)
+        self.stop_distance = distance if view.risk_on else min(0.5, distance * self._s.risk_off_stop)
+        answers = rules(
+            self._s.sizing,
+            context.spec,
+            equity=view.equity,
+            entry=view.price,
+            stop=self._stop_price(side, view.price),
+            annual_volatility=context.annual_volatility(view.volatility),
+            win=win,
+            loss=loss,
+        )
+        limits = view.limits
+        sized = smallest(
+            [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
+        )
+        quantity = context.spec.floor_quantity(sized.quantity)
+        short = context.spec.below_minimum(quantity, view.price)
+        if short:
+            return Decision("none", f"size under the venue's minimum ({short})", bound=sized.bound)
+        name = "up" if side > 0 else "down"
+        return Decision(
+            "enter", f"{name} over threshold", (Place("entry", side, quantity),), quantity, sized.bound
+        )
+
+    def protect(
+        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
+    ) -> tuple[Intent, ...]:
+        stops = [o for o in orders if o.role == "stop"]
+        if not position:
+            return tuple(Cancel(o.id) for o in stops)
+        if any(o.role in ("entry", "exit") for o in orders):  # the position is still changing
+            return ()
+        quantity = abs(position)
+        level = self._stop_price(position, entry_price)
+        if not stops:
+            side = -1 if position > 0 else 1
+            return (Place("stop", side, quantity, level, reduce_only=True),)
+        stop = stops[0]
+        if stop.pending or abs(stop.quantity - quantity) < 0.5 * self._context.spec.size_increment:
+            return ()
+        return (Amend(stop.id, quantity, level),)
+
+    def _stop_price(self, position: float, entry_price: float) -> float:
+        return entry_price * (1 - self.stop_distance if position > 0 else 1 + self.stop_distance)
+
+    def save(self) -> dict[str, Any]:
+        return {"bars_held": self.bars_held, "cooldown": self.cooldown, "stop_distance": self.stop_distance}
+
+    def load(self, memory: dict[str, Any]) -> None:
+        self.bars_held = int(memory["bars_held"])
+        self.cooldown = int(memory["cooldown"])
+        self.stop_distance = float(memory["stop_distance"])

@@ -1,0 +1,167 @@
+"""The language between a strategy's pure policy and its Nautilus shell: what is seen, what is wanted."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from features.messages import REGIMES
+from features.settings import Settings
+from strategies.governor import RiskSettings
+from strategies.sizing import ContractSpec, SizingSettings
+
+
+class WorkingOrder(NamedTuple):
+    """One of the strategy's own orders that may still fill."""
+
+    id: str
+    role: str  # "entry", "exit", "stop" or "quote"
+    side: int  # +1 buys, -1 sells
+    quantity: float  # what may still fill, contracts
+    price: float  # limit or trigger price, NaN for market orders
+    reduce_only: bool
+    pending: bool  # the venue has not answered the last command yet
+
+
+class Place(NamedTuple):
+    """Wanted: a new order. Market without ``price``; a limit is post-only; a stop triggers at ``price``."""
+
+    role: str
+    side: int
+    quantity: float
+    price: float | None = None
+    reduce_only: bool = False
+
+
+class Amend(NamedTuple):
+    """Wanted: a working order at another price or (remaining) quantity."""
+
+    id: str
+    quantity: float
+    price: float
+
+
+class Cancel(NamedTuple):
+    """Wanted: a working order gone."""
+
+    id: str
+
+
+Intent = Place | Amend | Cancel
+
+
+class Limits(NamedTuple):
+    """What the door lets through at this bar.
+
+    ``quantity`` is the most contracts, long or short, that position and adding orders together may come to,
+    ``bound`` the cap that says so; ``margin`` the further contracts that free margin carries.
+    """
+
+    permit: str  # "active", "reduce_only" or "halted"
+    may_add: bool  # the permit is active, and the strategy owns the regime of a valid model
+    quantity: float
+    bound: str
+    margin: float
+
+
+class MarketView(NamedTuple):
+    """Everything a policy may look at, at one bar. All of it comes from the bar's messages and the strategy's
+    own orders, so that a replay sees what a faithful run and a live session see."""
+
+    ts: int  # bar close, ns
+    price: float  # mid (or last trade or bar close)
+    features: np.ndarray  # in the order of ``PolicyContext.features``
+    regime: int  # index into REGIMES, -1 without a valid model
+    posterior: tuple[float, ...]
+    volatility: float  # forecast over its horizon, NaN while silent
+    bar_volatility: float
+    risk_on: bool
+    p_up: float
+    p_down: float
+    permit: str
+    size_factor: float
+    equity: float
+    drawdown: float
+    position: float  # own, signed contracts
+    entry_price: float  # average, NaN while flat
+    orders: tuple[WorkingOrder, ...]
+    limits: Limits
+
+
+class Decision(NamedTuple):
+    """What a policy wants at one bar. ``action`` is "none", "hold" or what is done; ``reason`` a few words."""
+
+    action: str
+    reason: str
+    intents: tuple[Intent, ...] = ()
+    size: float = 0.0
+    bound: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyContext:
+    """What a policy is built with.
+
+    ``bars_per_year`` and ``horizon`` (bars the volatility forecast covers) annualise forecasts; ``maker_fee``
+    is a fraction of notional; ``features`` names the columns of ``MarketView.features``.
+    """
+
+    spec: ContractSpec
+    risk: RiskSettings
+    bars_per_year: float
+    horizon: int
+    maker_fee: float
+    features: tuple[str, ...] = ()
+
+    def annual_volatility(self, volatility: float) -> float:
+        """A forecast over the horizon as volatility a year."""
+        return volatility * float(np.sqrt(self.bars_per_year / self.horizon))
+
+
+class Policy(Protocol):
+    """The pure part of a strategy: no Nautilus, no clock, no randomness; what it remembers it can save."""
+
+    def decide(self, view: MarketView) -> Decision:
+        """Called at every bar, also while the strategy may not trade: then its wishes are not carried out."""
+        ...
+
+    def protect(
+        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
+    ) -> tuple[Intent, ...]:
+        """Called when a fill changed the position: orders that must stand without waiting for the next bar."""
+        ...
+
+    def save(self) -> dict[str, Any]:
+        """Memory as JSON values."""
+        ...
+
+    def load(self, memory: dict[str, Any]) -> None:
+        """Continue from what ``save`` gave."""
+        ...
+
+
+class PolicySettings(Settings):
+    """What every strategy is configured with.
+
+    ``regimes``: where it may take risk; **stress** is not among them, so nobody adds risk there.
+    ``on_leave``: what becomes of its position when it loses its regime or its model: closed at market, or
+    worked out by reduce-only orders. ``risk_off_size``: factor on new sizes while the gate is risk-off (0 =
+    no entries). ``stop_trigger``: price that triggers stop orders, as the venue offers it.
+    """
+
+    kind: str
+    regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)
+    on_leave: Literal["flatten", "reduce_only"] = "flatten"
+    risk_off_size: float = Field(0.5, ge=0, le=1)
+    stop_trigger: Literal["last", "mark", "bid_ask"] = "last"
+    sizing: SizingSettings = SizingSettings()
+
+    @property
+    def labels(self) -> frozenset[int]:
+        """The owned regimes as indices into ``REGIMES``."""
+        return frozenset(REGIMES.index(name) for name in self.regimes)
+
+    def policy(self, context: PolicyContext) -> Policy:
+        """The policy of these settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no policy")
