@@ -11,6 +11,7 @@ from strategies.forecasters.base import ForecastSettings, examples, forward_retu
 from strategies.forecasters.calibration import calibrate, softmax
 from strategies.forecasters.logistic import LogisticSettings, fit_logistic, log_loss
 from strategies.forecasters.scores import auc, calibration_error
+from tests.conformance import check_laws
 
 SETTINGS = LogisticSettings(horizon=5, cost_bps=10)
 
@@ -134,6 +135,11 @@ def test_logistic_fit_equals_scikit_learn(penalty):
 def fitted():
     table, price = market(24_000, 7, signal=3e-4)
     return table, price, SETTINGS.fit(head(table, 12_000), price[:12_000], seed=1)
+
+
+def test_laws(fitted):
+    table, _, model = fitted
+    check_laws(model, table.values[:150])
 
 
 def test_finds_a_planted_signal_out_of_sample_with_honest_probabilities(fitted):

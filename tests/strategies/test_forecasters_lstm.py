@@ -9,6 +9,7 @@ from strategies.forecasters.base import forward_returns, labels
 from strategies.forecasters.logistic import LogisticSettings
 from strategies.forecasters.lstm import LstmSettings
 from strategies.forecasters.scores import auc, calibration_error
+from tests.conformance import check_laws
 
 pytest.importorskip("torch", reason="training needs the 'train' extra")
 pytest.importorskip("onnx", reason="training needs the 'train' extra")
@@ -48,6 +49,11 @@ def held_out(model, table: FeatureTable, price: np.ndarray) -> tuple[np.ndarray,
 def fitted():
     table, price = market(20_000, 11, signal=1e-3)
     return table, price, fit(SETTINGS, table, price)
+
+
+def test_laws(fitted):
+    table, _, model = fitted
+    check_laws(model, table.values[:150])
 
 
 def test_finds_a_planted_signal_of_which_the_last_bar_shows_half(fitted):

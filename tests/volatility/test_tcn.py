@@ -8,6 +8,7 @@ import pytest
 
 from features.table import FeatureTable
 from features.training import TrainingSettings, deterministic
+from tests.conformance import check_laws
 from volatility.scores import qlike, realized_variance
 from volatility.tcn import TcnSettings, _network
 
@@ -41,6 +42,11 @@ def clustered():
     table, variance = market(12_000, 4, clustered=True)
     train = FeatureTable(table.ts[:N_TRAIN], table.names, table.values[:N_TRAIN])
     return table, variance, SETTINGS.fit(train, seed=3)
+
+
+def test_laws(clustered):
+    table, _, model = clustered
+    check_laws(model, table.values[:150])
 
 
 def test_beats_the_sample_variance_and_comes_near_the_true_variance_out_of_sample(clustered):
