@@ -91,7 +91,7 @@ _RUN_NOTE = (
 )
 _TRIP_NOTE = (
     "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
-    "slippage is the fill price against the mid at that moment, negative where the spread was earned."
+    "slippage is the fill price against the mid at the bar's close before it, drift since then included."
 )
 _REASON_NOTE = "One count a bar and strategy."
 

@@ -149,7 +149,7 @@ def round_trips(run: Run) -> list[RoundTrip]:
 
 
 def slippage(run: Run) -> np.ndarray:
-    """Cost of each fill against the mid, settlement currency: positive = paid; 0 without a known mid."""
+    """Cost of each fill against its recorded mid, settlement currency: positive = paid; 0 without one."""
     contract = contract_of(run)
     side, qty = integers(run.fills, "side"), floats(run.fills, "qty")
     cost = (

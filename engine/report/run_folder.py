@@ -71,7 +71,7 @@ FILLS = pa.schema(
         ("price", pa.float64()),
         ("fee", pa.float64()),  # settlement currency, positive = cost
         ("maker", pa.bool_()),
-        ("mid", pa.float64()),  # of the market at the fill, NaN where unknown
+        ("mid", pa.float64()),  # last known at the fill (at a bar's close), NaN where unknown
         ("regime", pa.string()),
         ("risk_on", pa.bool_()),
     ]
