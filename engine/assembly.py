@@ -1,13 +1,15 @@
-"""One assembly for every mode: the same stages, governor and strategies behind a hub or a recording.
+"""One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a recording.
 
 The order of a bar is fixed by message-bus priorities, higher first: regime, volatility, forecast, governor, strategies.
+Nautilus runs handlers of equal priority in an order that differs between processes, so no two are equal.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-from nautilus_trader.model import ActorId, BarType, Currency, InstrumentId, StrategyId, Venue
+from nautilus_trader.common import Cache
+from nautilus_trader.model import ActorId, BarType, Currency, InstrumentId, OrderSide, StrategyId
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
@@ -16,6 +18,215 @@ from actors.replay import Recording, ReplayActor, ReplayConfig
 from actors.series import SeriesConfig, SeriesPlayer
 from actors.stages import StageActor, StageConfig, forecast_state, regime_state, volatility_state
 from engine.bundles import Models
-from engine.config import RunConfig
 from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
+from engine.stages import OnlineStage
+from features.bars import ClockBars, ExternalBars
+from strategies import GatedStrategy, StrategyConfig, build
+
+Mode = Literal["faithful", "replay", "live"]
+
+_PRIORITY = {"regime": 90, "volatility": 80, "forecast": 70, "risk": 60}
+_FIRST_STRATEGY = 50
+_YEAR = 365 * 86_400 * 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class Components:
+    """What a node is given, and what saves and resumes it.
+
+    ``hub`` and ``stages`` are None and empty in a replay.
+    """
+
+    actors: list[Any]
+    strategies: list[Any]
+    hub: FeatureHub | None
+    stages: dict[str, OnlineStage]
+    governor: RiskGovernor
+    traders: dict[str, GatedStrategy]
+
+
+def assemble(
+    market: Market,
+    models: Models,
+    mode: Mode,
+    logs: RunLogs,
+    guard: RunGuard,
+    *,
+    first: int,
+    trade_from: int,
+    end: int | None = None,
+    on_bar: Callable[[int], None] | None = None,
+    record: Callable[[Any], None] | None = None,
+) -> Components:
+    """Everything that runs on a node.
+
+    Parameters
+    ----------
+    market, models
+        The config with its data, and its verified bundles.
+    logs, guard
+        Shared by all components.
+    first, end : int
+        Span of market data, ns; ``end`` is needed in a backtest.
+    trade_from : int
+        Nothing is traded or recorded until a bar closes after it.
+    on_bar : callable, optional
+        Told of each closed bar (progress).
+    record : callable, optional
+        Given each raw data object before it is read (live sessions).
+    """
+    config = market.config
+    actors: list[Any] = []
+    stages: dict[str, OnlineStage] = {}
+    hub: FeatureHub | None = None
+    if mode == "replay":
+        assert end is not None
+        actors.append(_replay(market, models, first, end, guard, on_bar))
+    else:
+        for topic, stage, message in (
+            ("regime", models.regime, regime_state),
+            ("volatility", models.volatility, volatility_state),
+            ("forecast", models.forecast, forecast_state),
+        ):
+            if stage is None:
+                continue
+            stages[topic] = stage.online(market.kernel.names)
+            identity = ActorId(f"{topic.capitalize()}-001")
+            actors.append(StageActor(StageConfig(identity, stages[topic], topic, _PRIORITY[topic], message, guard)))
+        hub = _hub(market, guard, on_bar, record)
+        actors.append(hub)
+        if mode == "faithful" and market.series:
+            actors.append(_series(market, first, guard))
+
+    instrument = market.traded
+    currency = Currency.from_str(config.venue.starting_balance.split()[-1])
+    governor = RiskGovernor(
+        GovernorConfig(
+            strategy_id=StrategyId("Governor-RISK"),
+            governor=config.risk.governor(),
+            instrument_id=instrument.id,
+            venue=instrument.id.venue,
+            currency=currency,
+            trade_from=trade_from,
+            priority=_PRIORITY["risk"],
+            equity_log=logs.equity,
+            funding_log=logs.funding,
+            guard=guard,
+        )
+    )
+    traders: dict[str, GatedStrategy] = {}
+    for i, (name, settings) in enumerate(config.strategies.items()):
+        traders[name] = build(
+            StrategyConfig(
+                strategy_id=StrategyId(f"{name}-{i + 1:03d}"),
+                order_id_tag=f"{i + 1:03d}",
+                name=name,
+                settings=settings,
+                instrument=instrument,
+                risk=config.risk,
+                priority=_FIRST_STRATEGY - i,
+                bars_per_year=_bars_per_year(market, models),
+                horizon=config.volatility.horizon,
+                maker_fee=float(config.venue.maker_fee),
+                features=market.kernel.names,
+                trade_from=trade_from,
+                decisions=logs.decisions,
+                fills=logs.fills,
+                guard=guard,
+                bundle_at=models.bundle_at,
+            )
+        )
+    return Components(actors, [governor, *traders.values()], hub, stages, governor, traders)
+
+
+def order_rows(cache: Cache, names: dict[str, str]) -> list[tuple[Any, ...]]:
+    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``.
+
+    ``names`` maps Nautilus strategy ids to the config's names.
+    """
+    rows = [
+        (
+            order.ts_init,
+            str(order.client_order_id),
+            names.get(str(order.strategy_id), str(order.strategy_id)),
+            "buy" if order.side is OrderSide.BUY else "sell",
+            order.order_type.name.lower(),
+            order.quantity.as_double(),
+            _level(order),
+            order.status.name.lower(),
+        )
+        for order in cache.orders()
+    ]
+    return sorted(rows)
+
+
+def _level(order: Any) -> float:
+    level = getattr(order, "price", None) or getattr(order, "trigger_price", None)
+    return float("nan") if level is None else level.as_double()
+
+
+def _hub(
+    market: Market, guard: RunGuard, on_bar: Callable[[int], None] | None, record: Callable[[Any], None] | None
+) -> FeatureHub:
+    config = market.config
+    streams = []
+    for alias, stream in zip(config.data.aliases, market.streams, strict=True):
+        bar_type = config.data.streams[alias].bars
+        streams.append(
+            HubStream(
+                instrument_id=InstrumentId.from_str(stream.instrument_id),
+                book=stream.book,
+                trades=stream.trades,
+                mark=stream.mark,
+                index=stream.index,
+                funding=stream.funding,
+                bars=None if bar_type is None else BarType.from_str(bar_type),
+            )
+        )
+    return FeatureHub(
+        HubConfig(
+            actor_id=ActorId("Hub-001"),
+            kernel=market.kernel,
+            streams=tuple(streams),
+            bars=config.bars,
+            guard=guard,
+            series=market.kernel.series,
+            on_bar=on_bar,
+            record=record,
+        )
+    )
+
+
+def _series(market: Market, first: int, guard: RunGuard) -> SeriesPlayer:
+    values = {}
+    for alias, ref in zip(market.kernel.series, market.series, strict=True):
+        rows = market.catalog.series(ref.name, ref.id, first)
+        values[alias] = (rows["ts_init"], rows["value"])
+    return SeriesPlayer(SeriesConfig(ActorId("Series-001"), values, guard))
+
+
+def _replay(
+    market: Market, models: Models, first: int, end: int, guard: RunGuard, on_bar: Callable[[int], None] | None
+) -> ReplayActor:
+    series = market.features(first, end)
+    said = run_stages(models, series.table)
+    recording = Recording(
+        ts=series.table.ts,
+        features=series.table.values,
+        quotes=series.quotes,
+        regime=said.regime.values,
+        volatility=said.volatility.values,
+        forecast=None if said.forecast is None else said.forecast.values,
+    )
+    bars = market.config.bars
+    interval = bars.interval if isinstance(bars, ClockBars) else None
+    return ReplayActor(ReplayConfig(ActorId("Replay-001"), recording, bars.grace, interval, guard, on_bar))
+
+
+def _bars_per_year(market: Market, models: Models) -> float:
+    """By the interval where there is one; for event bars as counted on the training span of the first bundle."""
+    bars = market.config.bars
+    if isinstance(bars, ClockBars | ExternalBars):
+        return _YEAR / bars.interval
+    return float(models.bundles[0].manifest["metrics"]["bars_per_year"])

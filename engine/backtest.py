@@ -24,7 +24,7 @@ from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, Stat
 from nautilus_trader.model import AccountType, BookType, InstrumentId, NautilusDataType, OmsType
 
 from actors.guard import RunGuard
-from engine.assembly import Components, assemble
+from engine.assembly import assemble, order_rows
 from engine.bundles import Models
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
@@ -116,7 +116,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         raise BeaufortError("backtest.end is not after backtest.start")
     first = market.data_start(span.start)
     feeds = played_feeds(market, mode)
-    total = sum(market.catalog.rows_between(f.identifier, f.data_type, first, span.end) for f in feeds)
+    total = played_events(market, feeds, first, span.end)
     guard = RunGuard()
     reached = [span.start]
 
@@ -127,7 +127,10 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             running.update(share, round(share * total))
 
     logs = RunLogs()
-    components = assemble(market, models, mode, logs, guard, first=first, on_bar=on_bar)
+    components = assemble(
+        market, models, mode, logs, guard, first=first, trade_from=span.start, end=span.end, on_bar=on_bar
+    )
+    names = {str(trader.strategy_id): name for name, trader in components.traders.items()}
     node = BacktestNode([_run_config(market, feeds, first)])
     try:
         try:
@@ -146,7 +149,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             except RuntimeError as error:
                 result, failures = None, [*guard.failures, str(error)]
             wall = time.perf_counter() - began
-        orders = components.order_rows(node.get_engine_cache(config.name)) if result else []
+        orders = order_rows(node.get_engine_cache(config.name), names) if result else []
     finally:
         node.dispose()
     complete = not failures and not guard.stop_requested
@@ -174,6 +177,16 @@ def played_feeds(market: Market, mode: Mode) -> list[Feed]:
         if settings.bars is not None:
             feeds.append(Feed("bars", settings.bars, stream.instrument_id))
     return feeds
+
+
+def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> int:
+    """About how many records the feeds hold between two moments."""
+    total = 0.0
+    for feed in feeds:
+        first, last, rows = market.catalog.coverage(feed.identifier, feed.data_type)
+        share = (min(last, end) - max(first, start)) / max(last - first, 1)
+        total += rows * min(max(share, 0.0), 1.0)
+    return round(total)
 
 
 def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:

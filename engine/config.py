@@ -15,12 +15,12 @@ import tomli_w
 from pydantic import Field, model_validator
 
 import regimes
+import strategies
 import volatility
 from engine.errors import BeaufortError
 from features.bars import BarSpec
 from features.settings import Duration, Settings, Time
-from strategies import StrategySettings
-from strategies.forecasters import ForecastSettings
+from strategies import forecasters
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
 
@@ -150,13 +150,24 @@ class RunConfig(Settings):
     regime: Annotated[regimes.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
     volatility: Annotated[volatility.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
     gate: GateSettings = GateSettings()
-    forecast: ForecastSettings | None = None
-    strategies: dict[str, StrategySettings]
+    forecast: Annotated[forecasters.union(), Field(discriminator="kind")] | None = None  # type: ignore[valid-type]
+    strategies: dict[str, Annotated[strategies.union(), Field(discriminator="kind")]]  # type: ignore[valid-type]
     risk: RiskSettings = RiskSettings()
     venue: VenueSettings = VenueSettings()
     train: TrainSettings
     backtest: BacktestSettings
     live: LiveSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_owner_a_regime(self) -> typing.Self:
+        strategies.check_owners(self.strategies)
+        return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Every feature the run computes: those listed, and those the models read."""
+        models = (self.regime, self.volatility, *((self.forecast,) if self.forecast is not None else ()))
+        return tuple(dict.fromkeys([*self.features, *(name for model in models for name in model.columns)]))
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

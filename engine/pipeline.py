@@ -7,9 +7,8 @@ actors compute a bar at a time. Training, replay, evaluation, the look-ahead aud
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,14 @@ from catalogs.reader import Catalog, SeriesRef, Stream
 from engine.bundles import Models, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
-from features.bars import with_closes
+from features.bars import bar_events
+from features.events import sort_events
 from features.kernel import FeatureKernel, StreamSpec
+from features.registry import Need
 from features.settings import format_time
 from features.table import FeatureTable
+
+_CHUNK = 600 * 10**9  # ns of market time in memory at once
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in ns of market time."""
@@ -30,15 +33,23 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class BarSeries:
-    """Features of every bar of a span, with the reference price of the traded instrument at each close."""
+    """Features of every bar of a span, with the quotes of the traded instrument at each close.
+
+    ``quotes`` has the shape (n, 3): reference price (mid, else last trade or bar close), best bid, best ask.
+    """
 
     table: FeatureTable
-    price: np.ndarray  # shape (n,)
+    quotes: np.ndarray
+
+    @property
+    def price(self) -> np.ndarray:
+        """Reference price at each close, shape (n,)."""
+        return self.quotes[:, 0]
 
     def between(self, start: int, end: int) -> "BarSeries":
         """The bars with ``start <= ts < end``."""
         lo, hi = np.searchsorted(self.table.ts, (start, end))
-        return BarSeries(self.table.between(start, end), self.price[lo:hi])
+        return BarSeries(self.table.between(start, end), self.quotes[lo:hi])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +70,12 @@ class Market:
         If the catalog, an instrument or a feed the config asks for is not there.
     """
 
-    def __init__(self, config: RunConfig, *, catalog: Path | None = None) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
         data = config.data
         try:
-            self.catalog = Catalog(catalog or data.catalog)
-            self.instruments: dict[str, Instrument] = {
-                alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases
-            }
+            self.catalog = Catalog(data.catalog)
+            self.instruments = {alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases}
         except (FileNotFoundError, KeyError) as error:
             raise BeaufortError(str(error.args[0])) from None
         self.kernel = build_kernel(config, self.instruments)
@@ -79,10 +88,7 @@ class Market:
     @cached_property
     def streams(self) -> list[Stream]:
         """What the kernel reads, in the order of stream indices: only the feeds that some chosen feature needs."""
-        return [
-            Stream(s.instrument, book=s.book, trades=s.trades, mark=s.mark, index=s.index, funding=s.funding)
-            for s in needed_streams(self.config, self.kernel).values()
-        ]
+        return list(needed_streams(self.config, self.kernel).values())
 
     @cached_property
     def series(self) -> list[SeriesRef]:
@@ -90,50 +96,107 @@ class Market:
         return [SeriesRef(*identifier.split("/", 1)) for identifier in self.config.data.series.values()]
 
     def features(self, start: int, end: int, progress: Progress | None = None) -> BarSeries:
-        """Features of the bars that close in ``(start, end]``, streaming the catalog in bounded memory."""
-        kernel, bars = self.kernel, self.config.bars
-        state = kernel.initial_state()
+        """Features of the bars that close in ``(start, end]``, from the catalog in bounded memory."""
+        state = self.kernel.initial_state()
+        closes = self.config.bars.closes()
         tables: list[FeatureTable] = []
-        prices: list[np.ndarray] = []
-        if bars.kind == "external":
-            raise NotImplementedError
-        clock = bars.closes()
-        chunk = 600 * 10**9
+        quotes: list[np.ndarray] = []
         at = start
-        for events in self.catalog.events(self.streams, start, end, chunk, self.series):
-            until = min(at + chunk, end)
-            table, price = kernel.run(clock.merge(events, at, until), state)
+        for events in self._events(start, end):
+            until = min(at + _CHUNK, end)
+            table, quote = self.kernel.run(closes.merge(events, at, until), state)
             tables.append(table)
-            prices.append(price)
+            quotes.append(quote)
             at = until
             if progress is not None:
                 progress(at - start, end - start)
-        return BarSeries(_concatenate(tables), np.concatenate(prices))
+        if not tables:
+            raise BeaufortError(f"no time between {format_time(start)} and {format_time(end)}")
+        ts = np.concatenate([t.ts for t in tables])
+        values = np.concatenate([t.values for t in tables])
+        return BarSeries(FeatureTable(ts, self.kernel.names, values), np.concatenate(quotes))
+
+    def _events(self, start: int, end: int) -> Iterator[np.ndarray]:
+        """Merged events in chunks; external bars join as what the kernel takes them for."""
+        bars = [
+            (i, self.catalog.bars(bar_type, start + 1, end + 1))
+            for i, alias in enumerate(self.config.data.aliases)
+            if (bar_type := self.config.data.streams[alias].bars) is not None
+        ]
+        try:
+            for number, events in enumerate(self.catalog.events(self.streams, start, end, _CHUNK, self.series)):
+                lo, hi = start + number * _CHUNK + 1, min(start + (number + 1) * _CHUNK, end) + 1
+                parts = [bar_events((part := table.between(lo, hi)).ts, part.values, i) for i, table in bars]
+                yield sort_events(np.concatenate([events, *parts])) if parts else events
+        except (KeyError, ValueError) as error:
+            raise BeaufortError(str(error.args[0])) from error
 
     def data_start(self, start: int) -> int:
         """Where reading must begin so that books are whole and features warm at ``start``.
 
-        Order book deltas only say what changed: the book is known from the last snapshot on.
+        Order book deltas only say what changed, so a book is known from its last snapshot on.
         """
         wanted = start - self.config.backtest.warmup
-        snapshots = [
-            self.catalog.last_snapshot(stream.instrument_id, wanted)
-            for stream in self.streams
-            if stream.book == "deltas"
-        ]
-        return min([wanted, *snapshots])
+        deltas = [s.instrument_id for s in self.streams if s.book == "deltas"]
+        if self.config.data.streams[self.config.data.trade].book == "deltas":
+            deltas.append(str(self.traded.id))
+        try:
+            return min([wanted, *(self.catalog.last_snapshot(instrument, wanted) for instrument in deltas)])
+        except KeyError as error:
+            raise BeaufortError(str(error.args[0])) from None
 
     def fingerprint(self) -> str:
         """A hash over the names and sizes of the catalog's files: changes whenever the data does."""
-        files = sorted(p for p in self.catalog.path.rglob("*.parquet") if "store" not in p.parts)
+        folders = [self.catalog.path / name for name in ("data", "series")]
+        files = sorted(p for folder in folders for p in folder.rglob("*.parquet"))
         listing = [(str(p.relative_to(self.catalog.path)), p.stat().st_size) for p in files]
         return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
     def models(self) -> Models:
         """The config's bundles, verified against this market's features."""
-        return load_models(
-            self.config.train.bundles, self.kernel.schema, bar_identity(self.config), self.config.backtest.warmup
+        config = self.config
+        return load_models(config.train.bundles, self.kernel.schema, bar_identity(config), config.backtest.warmup)
+
+
+def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> FeatureKernel:
+    """The kernel for every feature the config chooses or its models read."""
+    specs = []
+    for alias in config.data.aliases:
+        stream = config.data.streams[alias]
+        feeds: set[Need] = set()
+        feeds |= {"book", "depth"} if stream.book == "deltas" else {"book"} if stream.book == "quotes" else set()
+        feeds |= {"trades", "ohlcv"} if stream.trades else set()
+        feeds |= {"ohlcv"} if stream.bars is not None else set()
+        for name in ("mark", "index", "funding"):
+            if getattr(stream, name):
+                feeds.add(name)
+        increment = float(instruments[alias].price_increment.as_double())
+        specs.append(StreamSpec(alias, increment, frozenset(feeds)))
+    try:
+        return FeatureKernel(config.feature_names, specs, tuple(config.data.series), bar_identity(config))
+    except ValueError as error:
+        raise BeaufortError(f"features: {error}") from None
+
+
+def needed_streams(config: RunConfig, kernel: FeatureKernel) -> dict[str, Stream]:
+    """For each alias, the feeds that some chosen feature needs, and those the reference price is made of."""
+    found = {}
+    for alias, needs in kernel.needs.items():
+        stream = config.data.streams.get(alias)
+        if stream is None:
+            continue  # an external series
+        book = stream.book if needs & {"book", "depth", "price"} else "none"
+        counted = alias == config.data.trade and config.bars.kind in ("volume", "dollar")
+        from_trades = bool(needs & {"trades", "ohlcv"}) or ("price" in needs and book == "none")
+        found[alias] = Stream(
+            stream.instrument,
+            book=book,
+            trades=stream.trades and (from_trades or counted),
+            mark="mark" in needs,
+            index="index" in needs,
+            funding="funding" in needs,
         )
+    return found
 
 
 def bar_identity(config: RunConfig) -> dict[str, Any]:

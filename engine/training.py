@@ -13,8 +13,8 @@ from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market, bar_identity
 from features.causal import CausalFilter, Chain
 from features.settings import format_time
-from volatility.gate import fit_gate
 
+_YEAR = 365 * 86_400 * 10**9
 _FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stays valid until replaced
 
 
@@ -98,14 +98,15 @@ def fit(
         stages["regime"] = config.regime.fit(table, config.seed)
         say(f"  volatility: {config.volatility.kind}")
         forecaster = config.volatility.fit(table, config.seed)
-        forecasts = forecaster.run(table.columns(forecaster.inputs))[:, forecaster.outputs.index("volatility")]
-        stages["volatility"] = Chain(forecaster, fit_gate(config.gate, forecasts))
+        stages["volatility"] = Chain(forecaster, config.gate.fit(forecaster, table, config.volatility.horizon))
         if config.forecast is not None:
             say(f"  forecast: {config.forecast.kind}")
             stages["forecast"] = config.forecast.fit(table, series.price, config.seed)
     except ValueError as error:
         raise BeaufortError(f"training failed: {error}") from error
-    return stages, {"bars": len(table), "bars_ready": int(ready.sum())}
+    span = float(table.ts[-1] - table.ts[0])
+    bars_per_year = (len(table) - 1) * _YEAR / span if span else 0.0
+    return stages, {"bars": len(table), "bars_ready": int(ready.sum()), "bars_per_year": bars_per_year}
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

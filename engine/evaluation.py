@@ -1,0 +1,272 @@
+"""Judging the models apart from money, out of sample: regimes, volatility, forecaster."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import volatility
+from catalogs.synth import read_settings, read_truth, synthesize
+from engine.config import RunConfig
+from engine.errors import BeaufortError
+from engine.pipeline import BarSeries, Market, StageTables, run_stages
+from engine.report.results import (
+    ConfidenceDecile,
+    ForecasterResults,
+    RegimeResults,
+    ReliabilityBin,
+    Results,
+    SeedAccuracy,
+    VolatilityResults,
+    VolatilityScore,
+)
+from features.causal import Chain
+from features.messages import REGIMES
+from features.settings import format_duration, format_time
+from features.table import FeatureTable
+from regimes.hmm import HmmSettings
+from regimes.scores import accuracy, detection_lags, filter_of_path, moments_by_regime, switches_per_day
+from strategies.forecasters.base import forward_returns
+from strategies.forecasters.scores import auc, brier, calibration_error, confidence_deciles
+from volatility.scores import log_error, qlike, realized_variance
+
+Say = Callable[[str], None]
+
+_BASELINES = ("har", "garch", "egarch", "ewma", "tcn")
+_TRUE_STATES = ("trend", "trend", "chop", "stress")  # trend up, trend down, chop, stress
+
+
+def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0) -> Results:
+    """Everything that can be said of the config's models on its backtest span, which they were not trained on.
+
+    Parameters
+    ----------
+    config : RunConfig
+    say : callable
+        Told of each step.
+    seeds : int
+        Also refit and judge the regime detector on so many synthetic markets like the config's own, with other seeds.
+    """
+    baselines = _volatility_models(config)
+    read = [name for model in baselines.values() for name in model.columns]
+    market = Market(config.model_copy(update={"features": (*config.features, *dict.fromkeys(read))}))
+    models = market.models()
+    say("features of the training span")
+    trained = _span(market, config.train.start, config.train.end)
+    say("features and models over the judged span")
+    first, start, end = market.data_start(config.backtest.start), config.backtest.start, config.backtest.end
+    warm = market.features(first, end)
+    said = run_stages(models, warm.table)
+    judged = warm.between(start + 1, end + 1)
+    said = StageTables(
+        said.regime.between(start + 1, end + 1),
+        said.volatility.between(start + 1, end + 1),
+        None if said.forecast is None else said.forecast.between(start + 1, end + 1),
+    )
+    if not len(judged.table):
+        raise BeaufortError(f"no bars between {format_time(start)} and {format_time(end)}")
+    results: Results = {
+        "name": config.name,
+        "instrument": str(market.traded.id),
+        "bars": config.bars.describe(),
+        "trained": f"{format_time(config.train.start)} .. {format_time(config.train.end)}",
+        "judged": f"{format_time(start)} .. {format_time(end)}",
+    }
+    say("regimes")
+    results["regimes"] = _regimes(config, market, trained, judged, said.regime)
+    if seeds:
+        results["regimes"]["seeds"] = [_one_seed(config, seed, say) for seed in range(1, seeds + 1)]
+    say("volatility")
+    results["volatility"] = _volatility(config, baselines, trained, warm, judged, said.volatility, say)
+    if said.forecast is not None and config.forecast is not None:
+        say("forecaster")
+        results["forecaster"] = _forecaster(config, judged, said.forecast)
+    return results
+
+
+def _span(market: Market, start: int, end: int) -> BarSeries:
+    return market.features(market.data_start(start), end).between(start + 1, end + 1)
+
+
+# -- regimes -----------------------------------------------------------------------------------------------------------
+
+
+def true_path(truth: FeatureTable, ts: np.ndarray) -> np.ndarray:
+    """The true regime (index into ``REGIMES``) in the second before each bar's close, -1 outside the truth."""
+    at = np.searchsorted(truth.ts, ts, side="right") - 1
+    regime = truth.column("regime")[np.maximum(at, 0)].astype(np.int64)
+    return np.where((at >= 0) & (ts <= truth.ts[-1]), regime, -1)
+
+
+def _regimes(
+    config: RunConfig, market: Market, trained: BarSeries, judged: BarSeries, said: FeatureTable
+) -> RegimeResults:
+    ts, labels = judged.table.ts, np.nan_to_num(said.column("regime"), nan=-1.0).astype(np.int64)
+    returns = np.diff(np.log(judged.price), prepend=np.nan)
+    results: RegimeResults = {
+        "switches_per_day": switches_per_day(labels, ts),
+        "moments": moments_by_regime(labels, returns),
+        "timeline": {"ts": ts, "price": judged.price, "label": labels},
+    }
+    try:
+        truth = read_truth(market.catalog.path)
+    except FileNotFoundError:
+        return results
+    path = true_path(truth, ts)
+    known = path >= 0
+    counts = np.zeros((len(REGIMES), len(REGIMES)))
+    decided = known & (labels >= 0)
+    np.add.at(counts, (path[decided], labels[decided]), 1.0)
+    results["accuracy"] = accuracy(labels[known], path[known])
+    results["lags"] = [lag for lag in detection_lags(labels[known], path[known]).tolist() if np.isfinite(lag)]
+    results["confusion"] = counts.tolist()
+    results["timeline"]["truth"] = path
+    if isinstance(config.regime, HmmSettings):
+        results["reference"] = _reference_accuracy(config.regime, truth, trained.table, judged.table)
+    return results
+
+
+def _reference_accuracy(settings: HmmSettings, truth: FeatureTable, trained: FeatureTable, judged: FeatureTable) -> float:
+    """Accuracy of the filter that knows the true parameters, with the same hysteresis, on the judged span."""
+    at = np.clip(np.searchsorted(truth.ts, trained.ts, side="right") - 1, 0, None)
+    regime, direction = truth.column("regime")[at].astype(int), truth.column("direction")[at]
+    states = np.where(regime == 0, np.where(direction >= 0, 0, 1), regime + 1)
+    reference = Chain(filter_of_path(settings, trained, states, _TRUE_STATES), settings.hysteresis.build())
+    labels = reference.run(judged.columns(reference.inputs))[:, reference.outputs.index("regime")]
+    path = true_path(truth, judged.ts)
+    known = path >= 0
+    return accuracy(np.nan_to_num(labels[known], nan=-1.0), path[known])
+
+
+def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
+    """A market like the config's own with another seed: the detector fitted on its first part, judged on the rest."""
+    if not isinstance(config.regime, HmmSettings):
+        raise BeaufortError(f"--seeds judges the hmm detector; this config has regime.kind = {config.regime.kind!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            settings = read_settings(config.data.catalog)
+        except FileNotFoundError as error:
+            raise BeaufortError(f"--seeds needs a synthetic market: {error}") from None
+        catalog = Path(folder) / "market"
+        synthesize(settings.model_copy(update={"seed": 1_000 + seed}), catalog)
+        market = Market(
+            config.model_copy(update={"data": config.data.model_copy(update={"catalog": catalog}), "seed": seed})
+        )
+        trained = _span(market, config.train.start, config.train.end)
+        judged = _span(market, config.backtest.start, config.backtest.end)
+        detector = config.regime.fit(trained.table, config.seed)
+        labels = detector.run(judged.table.columns(detector.inputs))[:, detector.outputs.index("regime")]
+        truth = read_truth(catalog)
+        path = true_path(truth, judged.table.ts)
+        result: SeedAccuracy = {
+            "seed": 1_000 + seed,
+            "accuracy": accuracy(np.nan_to_num(labels, nan=-1.0), path),
+            "reference": _reference_accuracy(config.regime, truth, trained.table, judged.table),
+        }
+    ratio = result["accuracy"] / result["reference"]
+    say(f"  seed {result['seed']}: accuracy {result['accuracy']:.3f}, true parameters {result['reference']:.3f}, ratio {ratio:.3f}")
+    return result
+
+
+# -- volatility --------------------------------------------------------------------------------------------------------
+
+
+def _volatility_models(config: RunConfig) -> dict[str, volatility.VolatilitySettings]:
+    """The config's model and the others at their defaults, all on the same returns and horizon."""
+    mine = config.volatility
+    common = {"returns": mine.returns, "horizon": mine.horizon, "max_rows": mine.max_rows}
+    classes = {c.model_fields["kind"].default: c for c in volatility.VolatilitySettings.__subclasses__()}
+    others = {kind: classes[kind](**common) for kind in _BASELINES if kind != mine.kind}
+    return {mine.kind: mine, **others}
+
+
+def _volatility(
+    config: RunConfig,
+    baselines: dict[str, volatility.VolatilitySettings],
+    trained: BarSeries,
+    warm: BarSeries,
+    judged: BarSeries,
+    said: FeatureTable,
+    say: Say,
+) -> VolatilityResults:
+    horizon, returns = config.volatility.horizon, config.volatility.returns
+    realized = realized_variance(judged.table.column(returns), horizon)
+    forecasts = {config.volatility.kind: said.column("volatility")}
+    for kind, settings in baselines.items():
+        if kind in forecasts:
+            continue
+        say(f"  {kind}")
+        try:
+            causal = settings.fit(trained.table, config.seed)
+        except (ValueError, ModuleNotFoundError) as error:
+            say(f"  {kind}: left out: {error}")
+            continue
+        out = causal.run(warm.table.columns(causal.inputs))[:, causal.outputs.index("volatility")]
+        forecasts[kind] = out[len(warm.table) - len(judged.table) :]
+    # Every model is scored on the same bars: those where all have spoken.
+    known = np.isfinite(realized) & (realized > 0) & np.all([np.isfinite(f) & (f > 0) for f in forecasts.values()], axis=0)
+    if not known.any():
+        raise BeaufortError("volatility: no bar of the judged span has a forecast of every model and a realized variance")
+    scores: list[VolatilityScore] = []
+    for kind, forecast in forecasts.items():
+        variance = forecast[known] ** 2
+        scores.append(
+            {
+                "model": kind,
+                "qlike": qlike(variance, realized[known]),
+                "log_error": float(np.sqrt(log_error(variance, realized[known]))),
+                "bias": float(np.mean(np.log(variance / realized[known]))),
+            }
+        )
+    interval = getattr(config.bars, "interval", None)
+    return {
+        "horizon": format_duration(horizon * interval) if interval else f"{horizon} bars",
+        "observations": int(known.sum()),
+        "scores": sorted(scores, key=lambda s: s["qlike"]),
+        "series": {
+            "ts": judged.table.ts[known],
+            "realized": np.sqrt(realized[known]),
+            "forecasts": {kind: forecast[known] for kind, forecast in forecasts.items()},
+        },
+    }
+
+
+# -- forecaster --------------------------------------------------------------------------------------------------------
+
+
+def _forecaster(config: RunConfig, judged: BarSeries, said: FeatureTable) -> ForecasterResults:
+    settings = config.forecast
+    assert settings is not None
+    returns = forward_returns(judged.price, settings.horizon)
+    known = np.isfinite(returns) & np.isfinite(said.values).all(axis=1)
+    if not known.any():
+        raise BeaufortError("forecaster: no bar of the judged span has a forecast and a price at its horizon")
+    returns = returns[known]
+    p = {"up": said.column("p_up")[known], "down": said.column("p_down")[known]}
+    happened = {"up": returns > settings.threshold, "down": returns < -settings.threshold}
+    base = {side: float(happened[side].mean()) for side in p}
+    deciles: list[ConfidenceDecile] = [
+        {"confidence": d.confidence, "hit_rate": d.hit_rate, "net_bps": d.net_return * 1e4, "count": d.bars}
+        for d in confidence_deciles(p["up"], p["down"], returns, settings.cost_bps * 1e-4)
+    ]
+    interval = getattr(config.bars, "interval", None)
+    return {
+        "observations": int(known.sum()),
+        "horizon": format_duration(settings.horizon * interval) if interval else f"{settings.horizon} bars",
+        "threshold_bps": settings.threshold * 1e4,
+        "cost_bps": settings.cost_bps,
+        "auc": {side: auc(p[side], happened[side]) for side in p},
+        "brier": {side: brier(p[side], happened[side]) for side in p},
+        "brier_base": {side: b * (1 - b) for side, b in base.items()},
+        "ece": {side: calibration_error(p[side], happened[side]) for side in p},
+        "reliability": {side: _reliability(p[side], happened[side]) for side in p},
+        "deciles": deciles,
+    }
+
+
+def _reliability(p: np.ndarray, happened: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
+    groups = np.array_split(np.argsort(p, kind="stable"), bins)
+    return [
+        {"forecast": float(p[g].mean()), "observed": float(happened[g].mean()), "count": len(g)} for g in groups if len(g)
+    ]

@@ -1,0 +1,298 @@
+"""Live sessions: the assembled components on a Nautilus live node, with simulated execution, recorded."""
+
+import json
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nautilus_trader.adapters.sandbox import SandboxExecutionClientConfig, SandboxExecutionClientFactory
+from nautilus_trader.common import CacheConfig, FileWriterConfig, LoggerConfig, LogLevel
+from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
+from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveNodeBuilder
+from nautilus_trader.model import AccountId, AccountType, BookType, Money, OmsType, Venue
+
+from actors.guard import RunGuard
+from catalogs.recording import CatalogRecorder
+from engine.assembly import Components, assemble
+from engine.backtest import describe
+from engine.config import LiveSettings, RunConfig, to_toml
+from engine.errors import BeaufortError
+from engine.live_state import SessionState
+from engine.pipeline import Market, bar_identity
+from engine.progress import console
+from engine.runs import RunLogs, new_run_folder, write_run
+from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
+
+_FLUSH = 60 * 10**9  # ns between two writes of the recording
+_FAR = 4_102_444_800 * 10**9  # 2100-01-01: a session has no end of its own
+_LINGER = 1.0  # seconds a stopping node waits, so that cancellations and exits are seen to arrive
+
+
+def run_live(config: RunConfig, seconds: float | None = None, source: DataSource | None = None) -> int:
+    """Trade live data with simulated execution until SIGINT or SIGTERM, or for ``seconds``.
+
+    The run folder it leaves holds what a backtest's holds and ``catalog/``: everything that was received, as
+    it was received. Its ``config.toml`` is the config of a backtest of that catalog, so ``beaufort backtest
+    <folder>/config.toml`` takes the decisions of the session again (of one that began from nothing; one that
+    resumed had a memory that the catalog does not hold).
+
+    Parameters
+    ----------
+    config : RunConfig
+        With a ``[live]`` section.
+    seconds : float, optional
+        Stop by itself after this long.
+    source : DataSource, optional
+        Where data comes from, instead of the venue that ``live.adapter`` names.
+
+    Returns
+    -------
+    int
+        The exit code: 0.
+
+    Raises
+    ------
+    BeaufortError
+        If the venue does not answer, bundles are missing or do not fit, or a component failed (what was done
+        until then is in the run folder all the same).
+    """
+    if config.live is None:
+        raise BeaufortError("live: the config has no [live] section; see configs/live")
+    if config.data.series:
+        names = ", ".join(config.data.series)
+        raise BeaufortError(
+            f"live: nothing publishes the series {names} in a live session; remove data.series"
+        )
+    source = source or venue_source(config.live)
+    wanted = [config.data.streams[alias].instrument for alias in config.data.aliases]
+    instruments = find_instruments(config.live, source, wanted)
+    folder = new_run_folder(config.backtest.runs, config.name)
+    recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
+    try:
+        session = Session(config, config.live, source, folder, recorder)
+    except BeaufortError:
+        recorder.close()
+        shutil.rmtree(folder)  # nothing has run
+        raise
+    session.run(seconds)
+    return 0
+
+
+def build_node(
+    config: RunConfig, live: LiveSettings, components: Components, source: DataSource, log: Path
+) -> LiveNode:
+    """A live node: the data client of ``source``, simulated execution at its venue, and ``components``.
+
+    Parameters
+    ----------
+    log : Path
+        Folder for the node's log file.
+
+    Raises
+    ------
+    BeaufortError
+        If an adapter refuses its settings.
+    """
+    logging = LoggerConfig(
+        stdout_level=LogLevel.ERROR,
+        fileout_level=LogLevel.INFO,
+        file_config=FileWriterConfig(directory=str(log), file_name="node"),
+    )
+    common = node_config(
+        live,
+        logging,
+        delay_post_stop_secs=_LINGER,
+        exec_engine=LiveExecutionEngineConfig(reconciliation=False),  # a simulated account has no past
+        cache=CacheConfig(tick_capacity=100, bar_capacity=100),
+    )
+    builder = LiveNodeBuilder.from_config("beaufort", common)
+    builder = builder.add_data_client(source.venue, source.factory, source.config)
+    account = _simulated_account(config, source.venue)
+    node = build(builder.add_simulated_exec_client(source.venue, SandboxExecutionClientFactory(), account))
+    for actor in components.actors:
+        node.add_actor(actor)
+    for strategy in components.strategies:
+        node.add_strategy(strategy)
+    return node
+
+
+def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientConfig:
+    """The venue of a backtest, but that here Nautilus settles no funding and liquidates nobody."""
+    settings = config.venue
+    has_book = config.data.streams[config.data.trade].book == "deltas"
+    return SandboxExecutionClientConfig(
+        venue=Venue(venue),
+        starting_balances=[Money.from_str(settings.starting_balance)],
+        account_id=AccountId(f"{venue}-001"),
+        oms_type=OmsType.NETTING,
+        account_type=AccountType.MARGIN,
+        default_leverage=settings.default_leverage,
+        book_type=BookType.L2_MBP if has_book else BookType.L1_MBP,
+        fee_model=MakerTakerFeeModel(settings.maker_fee, settings.taker_fee),
+        fill_model=DefaultFillModel(settings.fill_probability, settings.slip_probability, config.seed),
+        latency_model=StaticLatencyModel(base_latency_nanos=settings.latency),
+        queue_position=settings.queue_position,
+    )
+
+
+class Session:
+    """One live session: what it is made of, and what it leaves behind."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        live: LiveSettings,
+        source: DataSource,
+        folder: Path,
+        recorder: CatalogRecorder,
+    ) -> None:
+        self._live, self._source, self._folder, self._recorder = live, source, folder, recorder
+        self._guard, self._logs = RunGuard(), RunLogs()
+        self._last_bar = self._flushed = 0
+        data = config.data.model_copy(update={"catalog": folder / "catalog"})
+        config = config.model_copy(update={"data": data})
+        market = Market(config)
+        self._models = market.models()
+        self._identity = json.dumps(
+            [
+                market.kernel.schema_hash,
+                bar_identity(config),
+                [bundle.name for bundle in self._models.bundles],
+            ]
+        )
+        self._state_file = live.state / f"{config.name}.npz"
+        remembered = SessionState.load(self._state_file)
+        now = time.time_ns()
+        resumed = remembered is not None and self._fits(remembered, now)
+        # A session that resumes still waits a bar, for the book.
+        warmup = config.bars.grace if resumed else config.backtest.warmup
+        span = config.backtest.model_copy(update={"start": now + warmup, "end": _FAR})
+        self._config = config = config.model_copy(update={"backtest": span})
+        if remembered is not None:
+            self._config = config = _with_balance(config, remembered.equity)
+        self._market = Market(config)
+        self._components = assemble(
+            self._market,
+            self._models,
+            "live",
+            self._logs,
+            self._guard,
+            first=now,
+            on_bar=self._on_bar,
+            record=recorder,
+        )
+        if remembered is not None:
+            # The account's history counts however old it is.
+            self._components.governor.state.update(remembered.parts["governor"])
+            if resumed:
+                self._components.hub.resume(remembered.parts["kernel"])
+                for name, stage in self._components.stages.items():
+                    stage.load(remembered.parts[name])
+        self._node = build_node(config, live, self._components, source, folder)
+
+    def _fits(self, remembered: SessionState, now: int) -> bool:
+        """Whether features and models may go on from there."""
+        age = now - remembered.last_bar
+        if remembered.identity != self._identity:
+            why = "belongs to other features, bars or bundles"
+        elif age > self._live.resume_within:
+            why = f"is {age / 1e9:.0f} s old"
+        else:
+            console.print(f"going on from {self._state_file}", highlight=False)
+            return True
+        console.print(f"{self._state_file} {why}: features and models begin anew", highlight=False)
+        return False
+
+    def run(self, seconds: float | None) -> None:
+        """Run until stopped, then write the run folder and the state; see ``run_live``."""
+        began, started = time.perf_counter(), datetime.now(UTC)
+        problems: list[str] = []
+        console.print(f"live at {self._source.venue}; Ctrl-C stops; {self._folder}", highlight=False)
+        with _stopping(self._node, seconds):
+            try:
+                run(self._node, self._source.venue, self._live)
+            except BeaufortError as error:
+                problems.append(str(error))
+        try:
+            self._recorder.close()
+        except (OSError, ValueError) as error:
+            problems.append(f"live: the recording is incomplete: {error}")
+        orders = self._components.order_rows(self._node.cache)
+        self._node.dispose()
+        problems += self._guard.failures[:1]
+        self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
+        if problems:
+            raise BeaufortError("\n".join([*problems, f"what was done until then is in {self._folder}"]))
+        self._save_state()
+
+    def _on_bar(self, ts: int) -> None:
+        self._last_bar = ts
+        if ts - self._flushed >= _FLUSH:
+            self._flushed = ts
+            self._recorder.flush(ts)
+
+    def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
+        config, hub = self._config, self._components.hub
+        # A backtest of the recording begins where the hub began, so that it closes the same bars.
+        warmup = max(config.backtest.start - hub.started, 0)
+        span = config.backtest.model_copy(update={"end": self._last_bar + 1, "warmup": warmup})
+        manifest = {
+            "name": config.name,
+            "mode": "sandbox",
+            "started": started,
+            "wall_s": wall,
+            "events": self._recorder.received,
+            "late_events": hub.late,
+            "start": span.start,
+            "end": self._last_bar,
+            "complete": complete,
+            **describe(self._market, self._models),
+        }
+        write_run(
+            self._folder, manifest, to_toml(config.model_copy(update={"backtest": span})), self._logs, orders
+        )
+
+    def _save_state(self) -> None:
+        if not self._last_bar:
+            return  # no bar has closed: what an earlier session left still holds
+        c = self._components
+        parts = {"kernel": c.hub.state, "governor": c.governor.state}
+        parts |= {name: stage.save() for name, stage in c.stages.items()}
+        equity = self._logs.equity[-1][1] if self._logs.equity else math.nan
+        SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
+
+
+def _with_balance(config: RunConfig, equity: float) -> RunConfig:
+    """The simulated account begins with what the last session's ended with."""
+    if not math.isfinite(equity):
+        return config
+    currency = config.venue.starting_balance.partition(" ")[2]
+    venue = config.venue.model_copy(update={"starting_balance": f"{equity:.8f} {currency}"})
+    return config.model_copy(update={"venue": venue})
+
+
+@contextmanager
+def _stopping(node: LiveNode, seconds: float | None) -> Iterator[None]:
+    """SIGTERM, and the end of ``seconds``, stop the node as SIGINT does (which Nautilus handles itself)."""
+    handle = node.handle()
+    timer = None if seconds is None else threading.Timer(seconds, handle.stop)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    previous = None
+    if threading.current_thread() is threading.main_thread():
+        previous = signal.signal(signal.SIGTERM, lambda _signal, _frame: handle.stop())
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
