@@ -1,4 +1,4 @@
-"""The Nautilus shell of every strategy: collects the bar's messages, asks the pure policy, and guards the one door."""
+"""The Nautilus shell of every strategy: gathers a bar's messages, asks the policy, sends what passes."""
 
 import dataclasses
 import json
@@ -73,7 +73,7 @@ FILL_COLUMNS = [
     "regime",
     "risk_on",
 ]
-"""Columns of a fill record. ``mid`` is the price at the last bar's close, which every mode knows alike."""
+"""Columns of a fill record. ``mid`` is the price at the last bar's close, which every mode knows."""
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 _NAN = math.nan
@@ -116,6 +116,11 @@ class StrategyConfig:
     guard : Guard
     bundle_at : callable
         From a bar's ``ts`` to the name of the valid model bundle, ``""`` if there is none.
+    latency : int
+        Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
+    flatten_on_stop : bool
+        Whether a stop cancels every order and closes the position at market, instead of leaving the position
+        with its protective stop.
     """
 
     strategy_id: StrategyId
@@ -134,6 +139,8 @@ class StrategyConfig:
     fills: list[tuple[Any, ...]]
     guard: Guard
     bundle_at: Callable[[int], str]
+    latency: int = 0
+    flatten_on_stop: bool = False
 
 
 class _Order:
@@ -186,6 +193,7 @@ class GatedStrategy(Strategy):
         self._entry = _NAN
         self._orders: dict[str, _Order] = {}
         self._working: tuple[WorkingOrder, ...] | None = ()  # None: to be built again
+        self._due = 0  # when the last commands reach the venue
         self._between: list[str] = []  # ids sent since the last record
         watch = config.guard.watch
         self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign]
@@ -206,8 +214,12 @@ class GatedStrategy(Strategy):
             self.subscribe_topic(topic, watch(self, handler), priority=priority)
 
     def on_stop(self) -> None:
-        """Orders that could add risk go; a protective stop stays with its position."""
-        self._send([Cancel(key) for key, order in self._orders.items() if order.role != "stop"])
+        """Orders that could add risk go; the rest as ``flatten_on_stop`` says."""
+        if self._c.flatten_on_stop:
+            self.cancel_all_orders(self._iid)
+            self.close_all_positions(self._iid)
+        else:
+            self._send([Cancel(key) for key, order in self._orders.items() if order.role != "stop"])
 
     def on_save(self) -> dict[str, bytes]:
         return {"policy": json.dumps(self.policy.save()).encode()}
@@ -370,6 +382,8 @@ class GatedStrategy(Strategy):
         )
 
     def _send(self, intents: Iterable[Intent]) -> None:
+        if self._c.latency:
+            self._arrive()
         for intent in intents:
             if isinstance(intent, Place):
                 self._place(intent)
@@ -390,6 +404,17 @@ class GatedStrategy(Strategy):
                 self.modify_order(order.cid, quantity=total, trigger_price=level)
             else:
                 self.modify_order(order.cid, quantity=total, price=level)
+
+    def _arrive(self) -> None:
+        """Have a timer stand where commands sent now reach the venue.
+
+        The backtest engine looks for arrived commands only where an event or a timer is: without this they would
+        meet the book as the next event leaves it, however much later that comes.
+        """
+        due = self.clock.timestamp_ns() + self._c.latency
+        if due != self._due:
+            self._due = due
+            self.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
 
     def _place(self, intent: Place) -> None:
         factory = self.order_factory
@@ -473,6 +498,10 @@ class GatedStrategy(Strategy):
         if intents:
             limits = Limits(self._risk.permit, False, 0.0, "", 0.0)  # protection never adds
             self._send(admit(intents, self._position, orders, limits, self._price, self._spec).intents)
+
+
+def _nothing(_event: Any) -> None:
+    pass
 
 
 def _why_not(label: int, owned: bool, permit: str) -> str:

@@ -1,4 +1,4 @@
-"""The one door: every order intent passes here, and leaves with no more quantity than permit and caps allow."""
+"""The one door: every order intent passes here, and leaves with no more than permit and caps allow."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from strategies.sizing import ContractSpec
 
 
 class Passed(NamedTuple):
-    """What the door lets through, in order, and the cap that cut or refused something (``""`` if none did)."""
+    """What the door lets through, in order, and the cap that cut or refused something, else ``""``."""
 
     intents: tuple[Intent, ...]
     bound: str

@@ -140,7 +140,7 @@ def _run(xs, state, levels, out):  # type: ignore[no-untyped-def]
             if not state[0] >= equity:  # a new peak, or the first equity
                 state[0] = equity
             peak = state[0]
-            state[3] = 1.0 - equity / peak if peak > 0.0 else 1.0
+            state[3] = (peak - equity) / peak if peak > 0.0 else 1.0
             if state[2] != state[2]:
                 if state[3] >= pause_at:
                     state[2] = time + pause

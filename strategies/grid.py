@@ -1,4 +1,4 @@
-"""Mean-reversion grid: a post-only ladder around a causal fair value, with bounded inventory and a range-break stop."""
+"""Mean-reversion grid: a post-only ladder around a fair value, bounded inventory, a range-break stop."""
 
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ class GridSettings(PolicySettings):
 
 
 class GridPolicy:
-    """Remembers the fair value and where the ladder was last drawn; everything else it reads from the view."""
+    """Remembers the fair value and where the ladder was last drawn; the rest it reads from the view."""
 
     def __init__(self, settings: GridSettings, context: PolicyContext) -> None:
         self._s = settings

@@ -1,4 +1,4 @@
-"""The grid's ladder: which passive orders should stand around a fair value, and how to get there with few commands."""
+"""The grid's ladder: which passive orders stand around a fair value, and how to get there in few commands."""
 
 import math
 from collections.abc import Sequence

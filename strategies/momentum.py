@@ -1,4 +1,4 @@
-"""Momentum on a calibrated forecast: in with the likelier side, out by stop, horizon or a forecast that turns."""
+"""Momentum on a calibrated forecast: in with the likelier side, out by stop, horizon or a turned forecast."""
 
 from typing import Any, Literal
 

@@ -90,7 +90,7 @@ class MarketView(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a policy wants at one bar. ``action`` is "none", "hold" or what is done; ``reason`` a few words."""
+    """What a policy wants at one bar. ``action`` is "none", "hold" or a verb; ``reason`` a few words."""
 
     action: str
     reason: str
@@ -129,7 +129,7 @@ class Policy(Protocol):
     def protect(
         self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
     ) -> tuple[Intent, ...]:
-        """Called when a fill changed the position: orders that must stand without waiting for the next bar."""
+        """Called when a fill changed the position: orders that must not wait for the next bar."""
         ...
 
     def save(self) -> dict[str, Any]:

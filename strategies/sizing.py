@@ -1,4 +1,4 @@
-"""Position sizing: rules that say how many contracts, caps that say how many at most, and the smallest that binds."""
+"""Position sizing: rules that say how many contracts, caps that say how many at most; the smallest binds."""
 
 import dataclasses
 import math
@@ -80,7 +80,7 @@ class ContractSpec:
         return quantity * self.multiplier * (1.0 if self.inverse else price)
 
     def floor_quantity(self, quantity: float) -> float:
-        """The largest tradable quantity that is not above ``quantity``; 0 where it is negative or not a number."""
+        """The largest tradable quantity not above ``quantity``; 0 where that is negative or not a number."""
         if not quantity > 0:
             return 0.0
         steps = math.floor(min(quantity, self.max_quantity) / self.size_increment + _FUZZ)
@@ -145,7 +145,7 @@ def fixed_fractional(
 def volatility_target(
     equity: float, target: float, annual_volatility: float, price: float, spec: ContractSpec
 ) -> float:
-    """Contracts whose notional moves equity by ``target`` a year: ``target / annual_volatility`` times equity."""
+    """Contracts whose notional is ``target / annual_volatility`` times equity."""
     return target / annual_volatility * equity / spec.value(price) if annual_volatility > 0 else 0.0
 
 
@@ -190,7 +190,7 @@ def rules(
     win: float | None = None,
     loss: float | None = None,
 ) -> list[Sized]:
-    """What each configured rule answers; Kelly stays silent where the strategy has no probabilities (``win`` None)."""
+    """What each configured rule answers; Kelly is silent where there are no probabilities (``win`` None)."""
     answers = []
     if settings.risk_fraction is not None:
         answers.append(
@@ -215,7 +215,7 @@ def cap(
     exposure: float,
     max_quantity: float | None,
 ) -> Sized:
-    """The most contracts, long or short, that leverage, exposure cap and quantity limits allow on this equity."""
+    """The most contracts, long or short, that leverage, exposure cap and quantity limits allow."""
     value = spec.value(price)
     return smallest(
         (
