@@ -43,9 +43,15 @@ class CatalogRecorder:
         The catalog, made if absent.
     instruments : sequence of Instrument
         Everything that will be received; the definitions are written at once.
+
+    Attributes
+    ----------
+    received : int
+        Data objects taken.
     """
 
     def __init__(self, path: Path, instruments: Sequence[Instrument]) -> None:
+        self.received = 0
         self._writer = CatalogWriter(path)
         self._instruments = {instrument.id: instrument for instrument in instruments}
         for instrument in instruments:
@@ -56,6 +62,7 @@ class CatalogRecorder:
 
     def __call__(self, data: Any) -> None:
         """Keep ``data``. Raises KeyError for a type that is not recorded."""
+        self.received += 1
         name, fields = _FIELDS[type(data)]
         key = data.bar_type if name == "bars" else data.instrument_id
         rows = self._rows[name, key]

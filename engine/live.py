@@ -20,7 +20,7 @@ from nautilus_trader.model import AccountId, AccountType, BookType, Money, OmsTy
 
 from actors.guard import RunGuard
 from catalogs.recording import CatalogRecorder
-from engine.assembly import Components, assemble
+from engine.assembly import Components, assemble, order_rows
 from engine.backtest import describe
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
@@ -31,7 +31,6 @@ from engine.runs import RunLogs, new_run_folder, write_run
 from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
 
 _FLUSH = 60 * 10**9  # ns between two writes of the recording
-_FAR = 4_102_444_800 * 10**9  # 2100-01-01: a session has no end of its own
 _LINGER = 1.0  # seconds a stopping node waits, so that cancellations and exits are seen to arrive
 
 
@@ -169,14 +168,12 @@ class Session:
         )
         self._state_file = live.state / f"{config.name}.npz"
         remembered = SessionState.load(self._state_file)
-        now = time.time_ns()
+        now = time.time_ns() // 1_000 * 1_000  # configs write times to the microsecond
         resumed = remembered is not None and self._fits(remembered, now)
-        # A session that resumes still waits a bar, for the book.
-        warmup = config.bars.grace if resumed else config.backtest.warmup
-        span = config.backtest.model_copy(update={"start": now + warmup, "end": _FAR})
-        self._config = config = config.model_copy(update={"backtest": span})
+        self._trade_from = now if resumed else now + config.backtest.warmup
         if remembered is not None:
-            self._config = config = _with_balance(config, remembered.equity)
+            config = _with_balance(config, remembered.equity)
+        self._config = config
         self._market = Market(config)
         self._components = assemble(
             self._market,
@@ -185,6 +182,7 @@ class Session:
             self._logs,
             self._guard,
             first=now,
+            trade_from=self._trade_from,
             on_bar=self._on_bar,
             record=recorder,
         )
@@ -224,7 +222,8 @@ class Session:
             self._recorder.close()
         except (OSError, ValueError) as error:
             problems.append(f"live: the recording is incomplete: {error}")
-        orders = self._components.order_rows(self._node.cache)
+        names = {str(trader.strategy_id): name for name, trader in self._components.traders.items()}
+        orders = order_rows(self._node.cache, names)
         self._node.dispose()
         problems += self._guard.failures[:1]
         self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
@@ -240,9 +239,11 @@ class Session:
 
     def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
         config, hub = self._config, self._components.hub
-        # A backtest of the recording begins where the hub began, so that it closes the same bars.
-        warmup = max(config.backtest.start - hub.started, 0)
-        span = config.backtest.model_copy(update={"end": self._last_bar + 1, "warmup": warmup})
+        # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends where the
+        # last one was closed.
+        warmup = max(self._trade_from - hub.started, 0)
+        span = {"start": self._trade_from, "end": self._last_bar + config.bars.grace, "warmup": warmup}
+        played = config.model_copy(update={"backtest": config.backtest.model_copy(update=span)})
         manifest = {
             "name": config.name,
             "mode": "sandbox",
@@ -250,14 +251,12 @@ class Session:
             "wall_s": wall,
             "events": self._recorder.received,
             "late_events": hub.late,
-            "start": span.start,
+            "start": self._trade_from,
             "end": self._last_bar,
             "complete": complete,
             **describe(self._market, self._models),
         }
-        write_run(
-            self._folder, manifest, to_toml(config.model_copy(update={"backtest": span})), self._logs, orders
-        )
+        write_run(self._folder, manifest, to_toml(played), self._logs, orders)
 
     def _save_state(self) -> None:
         if not self._last_bar:
