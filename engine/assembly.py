@@ -94,7 +94,7 @@ def assemble(
             stages[topic] = stage.online(market.kernel.names)
             identity = ActorId(f"{topic.capitalize()}-001")
             actors.append(StageActor(StageConfig(identity, stages[topic], topic, _PRIORITY[topic], message, guard)))
-        hub = _hub(market, guard, on_bar, record)
+        hub = _hub(market, mode, guard, on_bar, record)
         actors.append(hub)
         if mode == "faithful" and market.series:
             actors.append(_series(market, first, guard))
@@ -135,6 +135,8 @@ def assemble(
                 fills=logs.fills,
                 guard=guard,
                 bundle_at=models.bundle_at,
+                latency=0 if mode == "live" else config.venue.latency,
+                flatten_on_stop=mode == "live",
             )
         )
     return Components(actors, [governor, *traders.values()], hub, stages, governor, traders)
@@ -167,15 +169,22 @@ def _level(order: Any) -> float:
 
 
 def _hub(
-    market: Market, guard: RunGuard, on_bar: Callable[[int], None] | None, record: Callable[[Any], None] | None
+    market: Market,
+    mode: Mode,
+    guard: RunGuard,
+    on_bar: Callable[[int], None] | None,
+    record: Callable[[Any], None] | None,
 ) -> FeatureHub:
     config = market.config
     streams = []
-    for alias, stream in zip(config.data.aliases, market.streams, strict=True):
-        bar_type = config.data.streams[alias].bars
+    for alias, needed in zip(config.data.aliases, market.streams, strict=True):
+        settings = config.data.streams[alias]
+        bar_type = settings.bars
+        # The simulated account of a live session sees only what somebody subscribes to: so all that is configured.
+        stream = needed if mode == "faithful" else settings
         streams.append(
             HubStream(
-                instrument_id=InstrumentId.from_str(stream.instrument_id),
+                instrument_id=InstrumentId.from_str(settings.instrument),
                 book=stream.book,
                 trades=stream.trades,
                 mark=stream.mark,
