@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from catalogs.bookfeeds import DiffsFeed, SnapshotsFeed
+from catalogs.bookfeeds import SnapshotsFeed
+from catalogs.diffsfeed import DiffsFeed
 from catalogs.feeds import (
     BarsFeed,
     Feed,
@@ -55,7 +56,7 @@ def run_import(
         feeds: dict[str, Feed] = {}
         left_out = 0
         for path in paths:
-            for batch in read(path, table.columns(), table.time):
+            for batch in read(path, table.columns(), table.numbers(), table.time):
                 done += len(batch)
                 kept = select(table, batch)
                 left_out += len(batch) - len(kept)

@@ -30,6 +30,7 @@ _FOLDERS: dict[str, str] = {
 SCALE = 16
 """Decimal places of the fixed-point numbers of Nautilus."""
 
+_LARGEST = 17_014_118_346_046.0  # PRICE_MAX of Nautilus
 _DECIMAL = pa.decimal128(38, SCALE)
 _NAME = pa.dictionary(pa.int8(), pa.string())
 _TIME = pa.timestamp("ns", tz="UTC")
@@ -132,14 +133,15 @@ def files(catalog: Path, data_type: DataType, identifier: str) -> list[Path]:
 def to_decimal(values: np.ndarray, precision: int, what: str) -> pa.Array:
     """Floats rounded to ``precision`` decimal places, as exact ``decimal128(38, 16)``.
 
-    Raises ValueError where a value is not finite or too large for its ticks to be exact (2**53 of them).
+    Raises ValueError where a value is not finite, larger than Nautilus allows (1.7e13), or of more ticks
+    than a float can tell apart (2**53).
     """
     ticks = np.rint(np.asarray(values, dtype=np.float64) * 10.0**precision)
-    bad = ~(np.abs(ticks) <= 2.0**53)
+    bad = ~(np.abs(ticks) <= min(2.0**53, _LARGEST * 10.0**precision))
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"{what}: row {row} is {np.asarray(values)[row]}; finite and at most 2**53 ticks is needed"
+            f"{what}: row {row} is {np.asarray(values)[row]}; it must be finite and less than 2**53 ticks and 1.7e13"
         )
     raw = _multiply(ticks.astype(np.int64), 10 ** (SCALE - precision))
     return pa.Array.from_buffers(_DECIMAL, len(raw), [None, pa.py_buffer(raw)])

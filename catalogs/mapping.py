@@ -110,10 +110,15 @@ class TableSettings(Settings):
     def columns(self) -> list[str]:
         """The columns of the files that the table reads."""
         symbols = self.symbol.columns if self.symbol else []
-        return [*self.time.columns(), *symbols, *self.where, *self._data_columns()]
+        return [*self.time.columns(), *symbols, *self.where, *self.numbers(), *self.others()]
 
-    def _data_columns(self) -> list[str]:
+    def numbers(self) -> list[str]:
+        """Those of them that are read as decimal numbers, whatever the first rows of a CSV look like."""
         raise NotImplementedError
+
+    def others(self) -> list[str]:
+        """Those that are neither numbers nor times nor symbols nor filters."""
+        return []
 
 
 class SideColumn(Settings):
@@ -164,8 +169,11 @@ class TradesTable(TableSettings):
     size_scale: float = 1.0
     aggressor: Aggressor
 
-    def _data_columns(self) -> list[str]:
-        return [self.price, self.size, *([self.id] if self.id else []), *self.aggressor.columns()]
+    def numbers(self) -> list[str]:
+        return [self.price, self.size]
+
+    def others(self) -> list[str]:
+        return [*([self.id] if self.id else []), *self.aggressor.columns()]
 
 
 class QuotesTable(TableSettings):
@@ -179,7 +187,7 @@ class QuotesTable(TableSettings):
     price_scale: float = 1.0
     size_scale: float = 1.0
 
-    def _data_columns(self) -> list[str]:
+    def numbers(self) -> list[str]:
         return [self.bid_price, self.ask_price, self.bid_size, self.ask_size]
 
 
@@ -201,7 +209,7 @@ class BarsTable(TableSettings):
             raise ValueError("time.stamp must say whether a bar's time is its 'open' or its 'close'")
         return self
 
-    def _data_columns(self) -> list[str]:
+    def numbers(self) -> list[str]:
         return [self.open, self.high, self.low, self.close, self.volume]
 
 
@@ -269,8 +277,11 @@ class SnapshotsTable(TableSettings):
     price_scale: float = 1.0
     size_scale: float = 1.0
 
-    def _data_columns(self) -> list[str]:
-        return [*self.levels.columns(), *([self.sequence] if self.sequence else [])]
+    def numbers(self) -> list[str]:
+        return self.levels.columns()
+
+    def others(self) -> list[str]:
+        return [self.sequence] if self.sequence else []
 
 
 class BookSide(Settings):
@@ -321,17 +332,12 @@ class DiffsTable(TableSettings):
             raise ValueError("rule = 'previous' compares previous_id; name its column")
         return self
 
-    def level_columns(self) -> list[str]:
-        """The columns that snapshots share with updates."""
-        return [self.side.column, self.price, self.size]
+    def numbers(self) -> list[str]:
+        return [self.price, self.size]
 
-    def _data_columns(self) -> list[str]:
-        return [
-            self.first_id,
-            self.last_id,
-            *([self.previous_id] if self.previous_id else []),
-            *self.level_columns(),
-        ]
+    def others(self) -> list[str]:
+        ids = [self.first_id, self.last_id, *([self.previous_id] if self.previous_id else [])]
+        return [*ids, self.side.column]
 
 
 class PriceTable(TableSettings):
@@ -341,7 +347,7 @@ class PriceTable(TableSettings):
     value: str
     price_scale: float = 1.0
 
-    def _data_columns(self) -> list[str]:
+    def numbers(self) -> list[str]:
         return [self.value]
 
 
@@ -359,8 +365,11 @@ class FundingTable(TableSettings):
     next: str | None = None
     next_unit: Unit = "ms"
 
-    def _data_columns(self) -> list[str]:
-        return [self.rate, *([self.next] if self.next else [])]
+    def numbers(self) -> list[str]:
+        return [self.rate]
+
+    def others(self) -> list[str]:
+        return [self.next] if self.next else []
 
 
 class SeriesTable(TableSettings):
@@ -369,7 +378,7 @@ class SeriesTable(TableSettings):
     kind: Literal["series"]
     values: dict[str, str] = Field(min_length=1)
 
-    def _data_columns(self) -> list[str]:
+    def numbers(self) -> list[str]:
         return list(self.values.values())
 
 

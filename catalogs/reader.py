@@ -133,7 +133,7 @@ class Catalog:
             yield sort_events(np.concatenate(parts)) if parts else np.empty(0, dtype=EVENT)
 
     def last_snapshot(self, identifier: str, before: int) -> int:
-        """``ts_init`` of the last clearing of the book at or before ``before``; of the first delta without one.
+        """``ts_init`` of the last clearing of the book up to ``before``; of the first delta without one.
 
         From there on the deltas tell the whole book.
         """

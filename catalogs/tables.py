@@ -179,24 +179,24 @@ def rows_in(path: Path) -> int:
     return max(lines - 1, 0)
 
 
-def read(path: Path, columns: Sequence[str], order: TimeSettings | None = None) -> Iterator[Batch]:
-    """The columns of a file in batches; the whole file at once, sorted by ``order``'s time, where that asks
-    for it.
+def read(path: Path, columns: Sequence[str], numbers: Sequence[str], time: TimeSettings) -> Iterator[Batch]:
+    """The columns of a file in batches; the whole file at once, sorted by time, where ``time.sort`` says so.
+
+    ``numbers`` are those columns that hold decimal numbers even where a CSV begins with whole ones.
     """
     names = list(dict.fromkeys(columns))
     if path.suffix == ".parquet":
         batches = _parquet(path, names)
     elif ".csv" in path.suffixes:
-        batches = _csv(path, names)
+        batches = _csv(path, names, numbers)
     else:
         raise MappingError(f"{path}: neither .parquet nor .csv (.csv.gz, .csv.zst)")
-    if order is not None and order.sort:
+    if time.sort:
         parts = list(batches)
         whole = Batch(path, 0, pa.concat_tables([part._table for part in parts]))
         if len(whole):
-            key = whole.times(
-                order.init or order.event, order.init_unit or order.unit if order.init else order.unit
-            )
+            unit = (time.init_unit or time.unit) if time.init else time.unit
+            key = whole.times(time.init or time.event, unit)
             yield whole.take(np.argsort(key, kind="stable"))
         return
     yield from batches
@@ -243,10 +243,14 @@ def _parquet(path: Path, names: list[str]) -> Iterator[Batch]:
         row += len(batch)
 
 
-def _csv(path: Path, names: list[str]) -> Iterator[Batch]:
+def _csv(path: Path, names: list[str], numbers: Sequence[str]) -> Iterator[Batch]:
     with pv.open_csv(path) as head:
-        _check_columns(path, names, head.schema.names)
-    options = pv.ConvertOptions(include_columns=names)
+        schema = head.schema
+    _check_columns(path, names, schema.names)
+    # Columns that begin with text keep it, so that the error is ours and names the row.
+    loose = [name for name in numbers if pa.types.is_integer(schema.field(name).type)]
+    kinds = {name: pa.float64() for name in loose}
+    options = pv.ConvertOptions(include_columns=names, column_types=kinds)
     row = 0
     try:
         with pv.open_csv(path, pv.ReadOptions(block_size=1 << 24), convert_options=options) as reader:

@@ -103,6 +103,15 @@ def test_trades_from_csv_repaired_and_counted(root, tmp_path):
     assert summary.to_dict()["added"] == 5
 
 
+def test_a_csv_whose_prices_begin_whole(root, tmp_path):
+    """Twenty megabytes of whole prices before the first fraction: more than a reader guesses types from."""
+    rows = 600_000
+    body = "\n".join(f"{T0 + i},100,1,{i},true,MARKET" for i in range(rows))
+    (root / "trades-1.csv").write_text(f"t,p,q,id,m,type\n{body}\n{T0 + rows},100.5,1.5,{rows},true,MARKET\n")
+    run_import(_mapping(TRADES), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").trades(ID)["price"][-1] == 100.5
+
+
 BARS = """
 [[table]]
 kind = "bars"

@@ -1,0 +1,287 @@
+"""What a quality check looks for: one class a defect, fed a catalog's batches in order, in bounded memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+from scipy.ndimage import median_filter
+
+from catalogs.books import LevelBook, replay
+from catalogs.findings import Finding, length_text, time_text
+from catalogs.layout import F_LAST, DataType, codes, flat, to_float
+
+
+class Counter:
+    """How often something occurred, and when first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = 0
+
+    def add(self, where: np.ndarray, ts: np.ndarray) -> None:
+        if not self.count and where.any():
+            self.first = int(ts[np.argmax(where)])
+        self.count += int(where.sum())
+
+
+class Check:
+    """One thing looked for in the batches of a feed."""
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        raise NotImplementedError
+
+
+class Order(Check):
+    def __init__(self) -> None:
+        self._back = Counter()
+        self._latest = 0
+        self._furthest = 0
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        before = np.maximum.accumulate(np.concatenate(([self._latest], ts)))
+        back = before[:-1] - ts
+        self._back.add(back > 0, ts)
+        self._furthest = max(self._furthest, int(back.max()))
+        self._latest = int(before[-1])
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._back.count:
+            detail = f"{self._back.count:,} rows go back in ts_init, by up to {length_text(self._furthest)}"
+            yield Finding("out of order", self._back.count, self._back.first, detail)
+
+
+class Duplicates(Check):
+    """Rows equal in every column to the row before."""
+
+    def __init__(self) -> None:
+        self._same = Counter()
+        self._last: pa.Table | None = None
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        joined = table if self._last is None else pa.concat_tables([self._last, table])
+        joined = joined.unify_dictionaries()
+        same = np.ones(len(joined) - 1, dtype=bool)
+        for name in joined.column_names:
+            column = flat(joined[name])
+            if pa.types.is_dictionary(column.type):
+                column = column.indices
+            equal = pc.equal(column[1:], column[:-1])
+            same &= pc.fill_null(equal, True).to_numpy(zero_copy_only=False)
+        self._same.add(same, ts[-len(same) :] if len(same) else ts)
+        self._last = table.slice(len(table) - 1)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._same.count:
+            detail = f"{self._same.count:,} rows ({self._same.count / rows:.2%}) repeat the row before"
+            yield Finding("duplicate", self._same.count, self._same.first, detail)
+
+
+class TickGaps(Check):
+    """Silences of irregular feeds: longer than twenty times the feed's own recent mean interval, and than a
+    second.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.zeros(3)  # time of the last event, recent mean interval, intervals seen
+        self._origin = 0
+        self._gaps: list[np.ndarray] = []
+        self._span = (0, 0)
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        self._origin = self._origin or int(ts[0])
+        self._span = (self._origin, int(ts[-1]))
+        # Relative to the first event, so that floats are exact.
+        self._gaps.append(_long_intervals((ts - self._origin).astype(np.float64), self._memory))
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        gaps = np.concatenate(self._gaps)
+        if len(gaps):
+            lengths, share = gaps[:, 1], gaps[:, 1].sum() / max(self._span[1] - self._span[0], 1)
+            longest = int(np.argmax(lengths))
+            detail = (
+                f"{len(gaps):,} silences of more than 20 times the usual interval, the longest "
+                f"{length_text(int(lengths[longest]))} at {time_text(self._origin + int(gaps[longest, 0]))}, "
+                f"together {share:.1%} of the time"
+            )
+            yield Finding("gap", len(gaps), self._origin + int(gaps[0, 0]), detail)
+
+
+@njit(cache=True)
+def _long_intervals(ts: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """Start and length of each interval above twenty recent means (an average over some 500 intervals)."""
+    out = np.empty((len(ts), 2))
+    n = 0
+    for t in ts:
+        interval = t - memory[0]
+        memory[0] = t
+        if interval <= 0.0:
+            continue
+        limit = max(20.0 * memory[1], 1e9)
+        if memory[2] >= 50 and interval > limit:
+            out[n, 0], out[n, 1] = t - interval, interval
+            n += 1
+            interval = limit  # one silence must not hide the next
+        memory[2] += 1.0
+        memory[1] += (interval - memory[1]) / min(memory[2], 500.0)
+    return out[:n]
+
+
+class RegularGaps(Check):
+    """Missing rows of feeds with a fixed step."""
+
+    def __init__(self) -> None:
+        self._times: list[np.ndarray] = []
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        self._times.append(ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        ts = np.concatenate(self._times)
+        steps = np.diff(ts)
+        steps, starts = steps[steps > 0], ts[:-1][steps > 0]
+        if len(steps) < 3:
+            return
+        step = float(np.median(steps))
+        long = steps > 1.5 * step
+        if long.any():
+            lengths = steps[long]
+            missing = int(np.rint(lengths / step - 1).sum())
+            longest, total = int(np.argmax(lengths)), max(int(ts[-1] - ts[0]), 1)
+            at = time_text(int(starts[long][longest]))
+            detail = (
+                f"{len(lengths):,} holes ({missing:,} rows missing, one each {length_text(int(step))}), "
+                f"the longest {length_text(int(lengths[longest]))} at {at}, "
+                f"together {(lengths - step).sum() / total:.1%} of the time"
+            )
+            yield Finding("gap", len(lengths), int(starts[long][0]), detail)
+
+
+class EmptyValues(Check):
+    """Prices that are null, NaN or not positive; sizes that are null or zero where a size is due."""
+
+    _DUE: dict[str, tuple[str, ...]] = {  # noqa: RUF012
+        "trades": ("price", "size"),
+        "quotes": ("bid_price", "ask_price", "bid_size", "ask_size"),
+        "bars": ("open", "high", "low", "close"),
+        "mark": ("value",),
+        "index": ("value",),
+    }
+
+    def __init__(self, data_type: DataType) -> None:
+        self._data_type = data_type
+        self._empty = Counter()
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        bad = np.zeros(len(ts), dtype=bool)
+        for name in self._DUE.get(self._data_type, ()):
+            bad |= ~(to_float(flat(table[name])) > 0)
+        if self._data_type == "series":
+            bad |= ~np.isfinite(flat(table["value"]).to_numpy())
+        if self._data_type == "deltas":
+            action = codes(flat(table["action"]), {"ADD": 1, "UPDATE": 1})
+            bad |= (action == 1) & ~(to_float(flat(table["size"])) > 0)
+        self._empty.add(bad, ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._empty.count:
+            detail = f"{self._empty.count:,} rows ({self._empty.count / rows:.2%}) without a price or a size"
+            yield Finding("empty value", self._empty.count, self._empty.first, detail)
+
+
+class Aggressors(Check):
+    """Sides of a healthy market are mixed: of a hundred trades or more, 99 in 100 on one side are a
+    recorder's fault.
+    """
+
+    def __init__(self) -> None:
+        self._buys, self._sells, self._unknown = Counter(), Counter(), Counter()
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        side = codes(flat(table["aggressor_side"]), {"BUY": 1, "SELL": -1})
+        for counter, code in ((self._buys, 1), (self._sells, -1), (self._unknown, 0)):
+            counter.add(side == code, ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._unknown.count:
+            detail = f"{self._unknown.count:,} of {rows:,} trades have no aggressor"
+            yield Finding("unknown aggressor", self._unknown.count, self._unknown.first, detail)
+        most = max(self._buys, self._sells, key=lambda counter: counter.count)
+        signed = self._buys.count + self._sells.count
+        if signed >= 100 and most.count > 0.99 * signed:
+            name = "BUY" if most is self._buys else "SELL"
+            detail = f"{most.count / signed:.1%} of {signed:,} trades say {name}"
+            yield Finding("one-sided trades", most.count, most.first, detail)
+
+
+class OffMarket(Check):
+    """Prints off the median of the 51 trades around them by over 0.5 % and 20 times the usual distance from
+    it.
+    """
+
+    def __init__(self) -> None:
+        self._off = Counter()
+        self._furthest = 0.0
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        price = to_float(flat(table["price"]))
+        if len(price) < 10:
+            return
+        distance = np.abs(price / np.maximum(median_filter(price, size=51, mode="nearest"), 1e-300) - 1)
+        off = distance > max(0.005, 20 * float(np.mean(distance)))
+        self._off.add(off, ts)
+        self._furthest = max(self._furthest, float(distance[off].max(initial=0.0)))
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._off.count:
+            detail = (
+                f"{self._off.count:,} trades are off the trades around them, by up to {self._furthest:.2%}"
+            )
+            yield Finding("off-market print", self._off.count, self._off.first, detail)
+
+
+class Touch(Check):
+    """Locked and crossed states, however they are found."""
+
+    def __init__(self) -> None:
+        self._locked, self._crossed, self._states = Counter(), Counter(), 0
+
+    def judge(self, state: np.ndarray, ts: np.ndarray) -> None:
+        """``state``: -1 not a state, 0 sound, 1 locked, 2 crossed."""
+        self._states += int((state >= 0).sum())
+        self._locked.add(state == 1, ts)
+        self._crossed.add(state == 2, ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        for defect, counter in (("crossed book", self._crossed), ("locked book", self._locked)):
+            if counter.count:
+                share = counter.count / self._states
+                detail = f"after {counter.count:,} of {self._states:,} updates ({share:.2%})"
+                yield Finding(defect, counter.count, counter.first, detail)
+
+
+class Quotes(Touch):
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        bid, ask = to_float(flat(table["bid_price"])), to_float(flat(table["ask_price"]))
+        self.judge(np.where(bid < ask, 0, np.where(bid == ask, 1, 2)), ts)
+
+
+class Book(Touch):
+    def __init__(self, price_precision: int, size_precision: int) -> None:
+        super().__init__()
+        self._scale = 10.0**price_precision, 10.0**size_precision
+        self._book = LevelBook()
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        action = codes(flat(table["action"]), {"ADD": 1, "UPDATE": 1, "DELETE": 2})
+        side = np.where(action == 0, 0, codes(flat(table["side"]), {"BUY": 1, "SELL": -1}))
+        price = np.rint(to_float(flat(table["price"])) * self._scale[0]).astype(np.int64)
+        size = np.rint(to_float(flat(table["size"])) * self._scale[1]).astype(np.int64)
+        size[action != 1] = 0
+        last = (flat(table["flags"]).to_numpy() & F_LAST) != 0
+        self._book.reserve(len(ts))
+        self.judge(replay(self._book.prices, self._book.sizes, self._book.count, side, price, size, last), ts)

@@ -1,0 +1,275 @@
+"""Depth diffs on their way into the catalog: applied to snapshots, every link of the sequence checked."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from catalogs.bookfeeds import BookFeed
+from catalogs.books import CLEAR, apply_updates
+from catalogs.feeds import Clock
+from catalogs.instruments import Instrument
+from catalogs.mapping import DiffsTable, MappingError
+from catalogs.summary import ImportSummary, Tally
+from catalogs.tables import Batch, by_instrument, find, read
+from catalogs.writer import CatalogWriter
+
+
+@dataclasses.dataclass(frozen=True)
+class _Snapshot:
+    last_id: int
+    ts_event: int
+    ts_init: int
+    side: np.ndarray
+    price: np.ndarray
+    size: np.ndarray
+
+
+@dataclasses.dataclass
+class _Rows:
+    """Rows of depth updates, one a level."""
+
+    ts_event: np.ndarray
+    ts_init: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    previous: np.ndarray
+    side: np.ndarray
+    price: np.ndarray
+    size: np.ndarray
+
+    def part(self, lo: int, hi: int) -> "_Rows":
+        return _Rows(*(getattr(self, field.name)[lo:hi] for field in dataclasses.fields(self)))
+
+    def followed_by(self, other: "_Rows") -> "_Rows":
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        return _Rows(*(np.concatenate(pair) for pair in pairs))
+
+
+class DiffsFeed(BookFeed):
+    """Depth diffs on top of snapshots, with every link of the sequence checked.
+
+    The book starts at the first update that continues a snapshot: its ids must span the snapshot's (Binance's
+    rules for USD-M, COIN-M and spot). At a broken link the book is cleared, and updates are left out until
+    one continues another snapshot.
+    """
+
+    def __init__(
+        self,
+        table: DiffsTable,
+        instrument: Instrument,
+        root: Path,
+        writer: CatalogWriter,
+        summary: ImportSummary,
+    ) -> None:
+        super().__init__(table, instrument, writer, summary)
+        self._table = table
+        self._held: _Rows | None = None
+        self._synced = False
+        self._newest_id = -1
+        self._floor = 0  # ts_init of the last delta handed on
+        self._snapshots = self._load_snapshots(root)
+        self._lag = 0 if table.rule == "previous" else 1
+
+    def add(self, batch: Batch) -> None:
+        self.tally.read += len(batch)
+        ts_event, ts_init = self.clock.read(batch)
+        table = self._table
+        last = batch.integer(table.last_id)
+        side, ticks, lots = self._sided(batch)
+        rows = _Rows(
+            ts_event=ts_event,
+            ts_init=ts_init,
+            first=batch.integer(table.first_id),
+            last=last,
+            previous=last if table.previous_id is None else batch.integer(table.previous_id),
+            side=side,
+            price=ticks,
+            size=lots,
+        )
+        rows = rows if self._held is None else self._held.followed_by(rows)
+        # The last update may go on in the next batch.
+        cut = (
+            int(np.flatnonzero(rows.last != rows.last[-1])[-1]) + 1
+            if (rows.last != rows.last[-1]).any()
+            else 0
+        )
+        self._held = rows.part(cut, len(rows.last))
+        self._updates(rows.part(0, cut))
+
+    def finish(self) -> None:
+        if self._held is not None:
+            self._updates(self._held)
+        if not self._synced:
+            self.summary.warnings.append(
+                f"book of {self.identifier}: no snapshot continued the last updates, so the book ends empty"
+            )
+        super().finish()
+
+    def _updates(self, rows: _Rows) -> None:
+        if len(rows.last) == 0:
+            return
+        edge = np.flatnonzero(np.diff(rows.last)) + 1
+        starts = np.concatenate(([0], edge, [len(rows.last)]))
+        head = starts[:-1]
+        first, last, previous = rows.first[head], rows.last[head], rows.previous[head]
+        before = np.concatenate(([self._newest_id], last[:-1]))
+        linked = previous == before if self._table.rule == "previous" else first == before + 1
+        at, total = 0, len(head)
+        while at < total:
+            if not self._synced:
+                start, snapshot = self._continuing(first, last, at)
+                self.tally.notes["updates before a book to apply them to: left out"] += start - at
+                at = start
+                if snapshot is None:
+                    break
+                self._start(snapshot)
+                stop = self._next_break(linked, at + 1)
+            else:
+                stop = self._next_break(linked, at)
+            if stop > at:
+                self._apply(rows, starts[at : stop + 1])
+            if stop < total:
+                self._break(rows, int(head[stop]), int(before[stop]), int(first[stop]))
+            at = stop
+        self._newest_id = int(last[-1])
+
+    @staticmethod
+    def _next_break(linked: np.ndarray, at: int) -> int:
+        broken = np.flatnonzero(~linked[at:])
+        return at + int(broken[0]) if len(broken) else len(linked)
+
+    def _continuing(self, first: np.ndarray, last: np.ndarray, at: int) -> tuple[int, _Snapshot | None]:
+        """The first update from ``at`` on that continues a snapshot, and that snapshot."""
+        found: tuple[int, _Snapshot | None] = (len(first), None)
+        for snapshot in self._snapshots:
+            wanted = snapshot.last_id + self._lag
+            update = at + int(np.searchsorted(last[at:], wanted))
+            if update < found[0] and first[update] <= wanted:
+                found = (update, snapshot)
+        return found
+
+    def _start(self, snapshot: _Snapshot) -> None:
+        """Clear the book and write the snapshot."""
+        self._synced = True
+        self.book.clear()
+        n = len(snapshot.side)
+        self.book.reserve(n)
+        starts = np.array([0, n])
+        row, action, _, _ = apply_updates(
+            self.book.prices,
+            self.book.sizes,
+            self.book.count,
+            starts,
+            snapshot.side,
+            snapshot.price,
+            snapshot.size,
+        )
+        zero = np.zeros(1, dtype=np.int64)
+        self._floor = max(snapshot.ts_init, self._floor)
+        self.emit(
+            np.array([snapshot.ts_event]),
+            np.array([self._floor]),
+            np.array([snapshot.last_id]),
+            np.array([True]),
+            np.zeros(len(row) + 1, dtype=np.int64),
+            np.concatenate(([CLEAR], action)),
+            np.concatenate((zero, snapshot.side[row])),
+            np.concatenate((zero, snapshot.price[row])),
+            np.concatenate((zero, snapshot.size[row])),
+        )
+        self.tally.notes["snapshots the book started from"] += 1
+
+    def _apply(self, rows: _Rows, starts: np.ndarray) -> None:
+        lo, hi = int(starts[0]), int(starts[-1])
+        part, starts = rows.part(lo, hi), starts - lo
+        self.book.reserve(hi - lo)
+        row, action, update, state = apply_updates(
+            self.book.prices, self.book.sizes, self.book.count, starts, part.side, part.price, part.size
+        )
+        self.count(state)
+        self.tally.notes["levels set to the size they had: nothing to write"] += hi - lo - len(row)
+        head = starts[:-1]
+        plain = np.zeros(len(head), dtype=bool)
+        # Updates received before the snapshot that they continue could only be applied once it was there.
+        ts_init = np.maximum(part.ts_init[head], self._floor)
+        self._floor = int(ts_init[-1])
+        self.emit(
+            part.ts_event[head],
+            ts_init,
+            part.last[head],
+            plain,
+            update,
+            action,
+            part.side[row],
+            part.price[row],
+            part.size[row],
+        )
+
+    def _break(self, rows: _Rows, row: int, before: int, first: int) -> None:
+        self._synced = False
+        self.book.clear()
+        self.tally.notes["breaks in the sequence: book cleared"] += 1
+        when = np.datetime64(int(rows.ts_event[row]), "ns").astype("datetime64[ms]")
+        self.summary.warnings.append(
+            f"book of {self.identifier}: at {when} update {first} does not follow {before}; "
+            "the book is empty from here until one continues a snapshot"
+        )
+        one, zero = np.ones(1, dtype=bool), np.zeros(1, dtype=np.int64)
+        ts_init = np.maximum(rows.ts_init[row : row + 1], self._floor)
+        self.emit(
+            rows.ts_event[row : row + 1],
+            ts_init,
+            rows.last[row : row + 1],
+            one,
+            zero,
+            zero + CLEAR,
+            zero,
+            zero,
+            zero,
+        )
+
+    def _sided(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        table = self._table
+        bid = batch.is_any(table.side.column, [table.side.bid])
+        ask = batch.is_any(table.side.column, [table.side.ask])
+        if not (bid | ask).all():
+            row = int(np.argmin(bid | ask))
+            raise MappingError(
+                f"{batch.path}: column {table.side.column!r}, row {batch.rows[row]}: "
+                f"{batch.column(table.side.column)[row]} is neither {table.side.bid!r} nor {table.side.ask!r}"
+            )
+        ticks, lots, good = self.whole(batch.number(table.price), batch.number(table.size))
+        if not good.all():
+            row = int(np.argmin(good))
+            raise MappingError(f"{batch.path}: row {batch.rows[row]} has no price or no size")
+        return np.where(bid, 1, -1).astype(np.int64), ticks, lots
+
+    def _load_snapshots(self, root: Path) -> list[_Snapshot]:
+        settings, table = self._table.snapshots, self._table
+        symbols = table.symbol.columns if table.symbol else []
+        columns = [settings.last_id, *table.numbers(), table.side.column, *settings.time.columns(), *symbols]
+        clock = Clock(settings.time, Tally("snapshots", self.identifier))
+        found = []
+        for path in find(root, settings.files):
+            for batch in read(path, columns, table.numbers(), settings.time):
+                for target, part in by_instrument(table, batch):
+                    if target != self.identifier:
+                        continue
+                    ts_event, ts_init = clock.read(part)
+                    ids = part.integer(settings.last_id)
+                    side, ticks, lots = self._sided(part)
+                    edges = np.concatenate(([0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]))
+                    for lo, hi in itertools.pairwise(edges.tolist()):
+                        found.append(
+                            _Snapshot(
+                                int(ids[lo]),
+                                int(ts_event[lo]),
+                                int(ts_init[hi - 1]),
+                                side[lo:hi],
+                                ticks[lo:hi],
+                                lots[lo:hi],
+                            )
+                        )
+        return found

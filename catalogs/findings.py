@@ -1,0 +1,114 @@
+"""The report of a quality check: findings by feed, for people and for machines."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from catalogs.layout import DataType
+
+_ADVICE = {
+    "gap": "see whether the recorder or the venue stood still; judge no position across it",
+    "duplicate": "import again from the source; the importer leaves repeated rows out",
+    "out of order": "sort the source by time of receipt and import again; the engine refuses to go back",
+    "crossed book": "look for lost updates before it; a crossed book fills orders no market would",
+    "locked book": "the spread is zero there: do not trust passive fills, nor features of the spread",
+    "one-sided trades": "the recorder mistook the aggressor: import with aggressor = none, have it inferred",
+    "unknown aggressor": "signed volume is inferred from prices, not measured",
+    "off-market print": "leave such trades out with `where` if the source marks them (insurance fund)",
+    "empty value": "leave rows without a price or size out of the import",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One kind of defect of one feed. ``first`` is the ``ts_init`` (ns) of its first occurrence."""
+
+    defect: str
+    count: int
+    first: int
+    detail: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return _ADVICE[self.defect]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedReport:
+    """The state of one kind of data of one instrument."""
+
+    identifier: str
+    data_type: DataType
+    rows: int
+    first: int
+    last: int
+    findings: tuple[Finding, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """The result of ``check_catalog``."""
+
+    path: Path
+    feeds: tuple[FeedReport, ...]
+
+    @property
+    def findings(self) -> list[tuple[FeedReport, Finding]]:
+        """Every finding with its feed."""
+        return [(feed, finding) for feed in self.feeds for finding in feed.findings]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``; times are nanoseconds."""
+        feeds = []
+        for feed in self.feeds:
+            found = [dataclasses.asdict(item) | {"advice": item.advice} for item in feed.findings]
+            feeds.append(dataclasses.asdict(feed) | {"findings": found})
+        return {"catalog": str(self.path), "findings": len(self.findings), "feeds": feeds}
+
+    def __rich__(self) -> Group:
+        table = RichTable(show_edge=False, pad_edge=False)
+        for name in ("instrument", "data"):
+            table.add_column(name, overflow="fold")
+        table.add_column("rows", justify="right")
+        for name in ("from", "to"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("defects")
+        for feed in self.feeds:
+            defects = ", ".join(item.defect for item in feed.findings) or "none found"
+            table.add_row(
+                feed.identifier,
+                feed.data_type,
+                f"{feed.rows:,}",
+                time_text(feed.first),
+                time_text(feed.last),
+                defects,
+            )
+        return Group(table, *(_line(feed, item) for feed, item in self.findings))
+
+
+def _line(feed: FeedReport, item: Finding) -> Text:
+    advice = item.advice[0].upper() + item.advice[1:]
+    return Text.assemble(
+        (f"{feed.data_type} of {feed.identifier}: ", "bold"),
+        (f"{item.defect}: ", "yellow"),
+        f"{item.detail}; first at {time_text(item.first)}. {advice}.",
+    )
+
+
+def time_text(ns: int) -> str:
+    """A time for people, to the millisecond."""
+    return str(np.datetime64(ns, "ns").astype("datetime64[ms]")).replace("T", " ")
+
+
+def length_text(ns: int) -> str:
+    """A length of time for people."""
+    for name, unit in (("d", 86_400e9), ("h", 3_600e9), ("min", 60e9), ("s", 1e9)):
+        if ns >= unit:
+            return f"{ns / unit:.3g} {name}"
+    return f"{ns / 1e6:.3g} ms"
