@@ -6,7 +6,7 @@ from features.settings import Settings
 from features.table import FeatureTable
 
 POSTERIOR = tuple(f"p_{name}" for name in REGIMES)
-"""Filtered probabilities of the regimes, ``p_trend, p_chop, p_stress``; a detector's outputs are these and ``regime``."""
+"""Filtered probabilities of the regimes: ``p_trend, p_chop, p_stress``."""
 
 
 class RegimeSettings(Settings):

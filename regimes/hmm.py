@@ -1,4 +1,4 @@
-"""A Gaussian hidden Markov model of the market's regime: fitted by hmmlearn, run by our own forward recursion."""
+"""Gaussian hidden Markov model of the regime: fitted by hmmlearn, run by our own forward recursion."""
 
 import dataclasses
 import math
@@ -25,27 +25,29 @@ _BLOCK = (
 class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
-    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule reads, a log
-    return over many bars and a realized volatility. ``n_states``: four leave room for trends up and down, a fifth takes
-    up the bars between (better given some ten thousand bars). ``starts``: fits from different starting points, of which
-    the likeliest with all three names wins. ``stickiness``: prior transitions of each state to itself, as a share of the
-    training bars. ``clip``: standard deviations at which standardised features are cut, so that one freak value cannot
-    carry a verdict. ``min_variance``: floor of a state's variances, where one is the feature's variance over all bars.
-    ``max_rows``: a longer span is thinned to this many bars, in blocks.
+    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule
+    reads, a log return over many bars and a realized volatility. ``n_states``: five
+    are trends up and down, chop at two levels of volatility, and stress; real calm is no single Gaussian.
+    ``starts``: fits from different starting points, of which the likeliest with all three names wins.
+    ``stickiness``: prior
+    transitions of each state to itself, as a share of the training bars. ``clip``: standard deviations at
+    which standardised features are cut, so that one freak value cannot carry a verdict. ``min_variance``:
+    floor of a state's variances, where one is the feature's variance over all bars. ``max_rows``: a longer
+    span is thinned to this many bars, in blocks.
     """
 
     kind: Literal["hmm"] = "hmm"
     features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
     direction: str = "log_return_60"
     dispersion: str = "realized_volatility_60"
-    n_states: int = Field(4, ge=3, le=8)
+    n_states: int = Field(default=5, ge=3, le=8)
     covariance: Literal["full", "diag"] = "full"
-    starts: int = Field(3, ge=1)
-    iterations: int = Field(100, ge=1)
-    stickiness: float = Field(0.0, ge=0)
-    clip: float = Field(6.0, gt=0)
-    min_variance: float = Field(1e-3, gt=0)
-    max_rows: int = Field(100_000, ge=1_000)
+    starts: int = Field(default=3, ge=1)
+    iterations: int = Field(default=100, ge=1)
+    stickiness: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=6.0, gt=0)
+    min_variance: float = Field(default=1e-3, gt=0)
+    max_rows: int = Field(default=100_000, ge=1_000)
     naming: NamingSettings = NamingSettings()
     hysteresis: HysteresisSettings = HysteresisSettings()
 
@@ -77,13 +79,12 @@ class HmmSettings(RegimeSettings):
         rows, lengths = self._training_rows(table)
         scaler = Scaler.fit(rows, self.features, self.clip)
         z = scaler(rows)
-        direction, dispersion = (
-            rows[:, self.features.index(name)] for name in (self.direction, self.dispersion)
-        )
+        direction = rows[:, self.features.index(self.direction)]
+        dispersion = rows[:, self.features.index(self.dispersion)]
         if dispersion.min() < 0:
             raise ValueError(
-                f"hmm: dispersion = {self.dispersion!r} has negative values; name a plain volatility, such as "
-                "realized_volatility_60 (its logarithm is taken by itself)"
+                f"hmm: dispersion = {self.dispersion!r} has negative values; name a plain volatility "
+                "such as realized_volatility_60 (its logarithm is taken by itself)"
             )
         best: tuple[bool, float] | None = None
         failures = []
@@ -132,8 +133,8 @@ class HmmSettings(RegimeSettings):
         least = 50 * self.n_states
         if len(index) < least:
             raise ValueError(
-                f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training span, "
-                f"{self.n_states} states need {least}; train on a longer span or drop the feature that is missing"
+                f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training "
+                f"span, {self.n_states} states need {least}; train on a longer span or drop the missing feature"
             )
         breaks = np.flatnonzero(np.diff(index) > 1) + 1
         return values[index], np.diff([0, *breaks, len(index)]).tolist()
@@ -143,8 +144,9 @@ class HmmSettings(RegimeSettings):
     ) -> Any:
         """An hmmlearn model set at a starting point that means something.
 
-        The most dispersed bars are stress, of the others those with the largest drift ratio up and down are trends, the
-        rest is chop (states beyond four start at random bars). The shares are drawn for every start but the first.
+        The most dispersed bars are stress, of the others those with the largest drift ratio up and down are
+        trends, the rest is chop, calm and lively where there are five states (more start at random bars).
+        The shares are drawn for every start but the first.
         """
         from hmmlearn.hmm import GaussianHMM
 
@@ -156,6 +158,9 @@ class HmmSettings(RegimeSettings):
         down, up = ~wild & (ratio < low), ~wild & (ratio > high)
         chop = ~(wild | down | up)
         groups = [wild, chop, down | up] if self.n_states == 3 else [wild, chop, down, up]
+        if self.n_states > 4:
+            calm = chop & (dispersion < np.median(dispersion[chop]))
+            groups[1:2] = [calm, chop & ~calm]
         means = [z[group].mean(axis=0) if group.any() else z.mean(axis=0) for group in groups]
         variances = [z[group].var(axis=0) if group.any() else z.var(axis=0) for group in groups]
         for row in rng.choice(len(z), self.n_states - len(groups)):
@@ -201,7 +206,8 @@ class Scaler(NamedTuple):
 
     @classmethod
     def fit(cls, rows: np.ndarray, names: Sequence[str], clip: float) -> Self:
-        """Logarithms for features that are never negative and skewed to the right; then mean and deviation."""
+        """Logarithms for features that are never negative and skewed to the right; then mean and
+        deviation."""
         floor = np.zeros(rows.shape[1])
         center = np.zeros(rows.shape[1])
         scale = np.ones(rows.shape[1])
@@ -230,8 +236,8 @@ class Scaler(NamedTuple):
 class HmmFilter(Params):
     """Filtered probabilities of the regimes: the forward recursion, never the smoother.
 
-    The posterior of each bar equals that of the last point of hmmlearn's ``predict_proba`` on the bars so far. A row
-    with a value missing carries the prediction; silent before the first complete row.
+    The posterior of each bar equals that of the last point of hmmlearn's ``predict_proba`` on the bars so
+    far. A row with a value missing carries the prediction; silent before the first complete row.
 
     Parameters
     ----------
@@ -268,9 +274,10 @@ class HmmFilter(Params):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
         d = len(self.inputs)
         scaler = self.scaler or (np.zeros(d), np.zeros(d), np.ones(d), math.inf)
-        scaler = Scaler(*(np.asarray(part, dtype=np.float64) for part in scaler[:3]), float(scaler[3]))
+        floor, center, scale = (np.asarray(part, dtype=np.float64) for part in scaler[:3])
+        scaler = Scaler(floor, center, scale, float(scaler[3]))
         object.__setattr__(self, "scaler", scaler)
-        # Whitened observations are W z - W mu with W the inverse of the Cholesky factor: |W(z - mu)|^2 is Mahalanobis'.
+        # With W the inverse of the Cholesky factor, |W z - W mu|^2 is the squared Mahalanobis distance.
         whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
         compiled = (
             self.transition,
@@ -278,7 +285,7 @@ class HmmFilter(Params):
             np.einsum("kij,kj->ki", whiten, self.means),
             np.log(np.abs(np.einsum("kii->ki", whiten))).sum(axis=1),
             np.array([REGIMES.index(name) for name in self.names]),
-            np.column_stack(scaler[:3]),
+            np.column_stack((floor, center, scale)),
             scaler.clip,
         )
         object.__setattr__(self, "_compiled", compiled)
@@ -324,7 +331,7 @@ def _run(xs, prior, seen, transition, whiten, offset, log_det, regime, scaler, c
                     for j in range(i + 1):
                         y += whiten[s, i, j] * z[j]
                     distance += y * y
-                # In logarithms, relative to the likeliest state: no observation is so far out that all vanish.
+                # In logarithms, relative to the likeliest state: none is so far out that all vanish.
                 posterior[s] = log_det[s] - 0.5 * distance + math.log(prior[s]) if prior[s] > 0 else -math.inf
                 most = max(most, posterior[s])
             total = 0.0

@@ -1,4 +1,4 @@
-"""From a posterior to a decision that does not flicker: thresholds to enter and to leave, and a minimum dwell."""
+"""From a posterior to a decision that does not flicker: thresholds to enter and leave, a minimum dwell."""
 
 import dataclasses
 import math
@@ -16,13 +16,14 @@ from regimes.base import POSTERIOR
 class HysteresisSettings(Settings):
     """When the decided regime changes.
 
-    The most probable regime takes over once its probability reaches ``enter``, or once that of the current one falls to
-    ``leave``, but never before the current one has stood for ``dwell`` bars. The first decision needs ``enter``.
+    The most probable regime takes over once its probability reaches ``enter``, or once that of the current
+    one falls to ``leave``, but never before the current one has stood for ``dwell`` bars. The first decision
+    needs ``enter``.
     """
 
-    enter: float = Field(0.6, gt=0, le=1)
-    leave: float = Field(0.3, ge=0, lt=1)
-    dwell: int = Field(5, ge=1)
+    enter: float = Field(default=0.6, gt=0, le=1)
+    leave: float = Field(default=0.3, ge=0, lt=1)
+    dwell: int = Field(default=5, ge=1)
 
     @model_validator(mode="after")
     def _leave_below_enter(self) -> Self:

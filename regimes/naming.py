@@ -9,15 +9,16 @@ from features.settings import Settings
 class NamingSettings(Settings):
     """The rule that names states.
 
-    *Stress* is the state with the highest mean of the dispersion feature (realized volatility), if that is at least
-    ``stress_ratio`` times the mean over all bars outside it; so is every state nearer to it than to those bars, in
-    logarithms. Among the other states the *drift ratio* is the root mean square of the direction feature (a return over
-    many bars) over the mean dispersion: *trend* are those nearer to the largest ratio than to the smallest, in
-    logarithms, if the two differ by ``trend_ratio``. The rest is *chop*.
+    *Stress* is the state with the highest mean of the dispersion feature (realized volatility), if that is at
+    least ``stress_ratio`` times the mean over all bars outside it; so is every state nearer to it than to
+    those bars, in logarithms. Among the other states the *drift ratio* is the root mean square of the
+    direction feature (a return over many bars) over the mean dispersion: *trend* are those nearer to the
+    largest ratio than to the smallest, in logarithms, if the two differ by ``trend_ratio``. The rest is
+    *chop*.
     """
 
-    stress_ratio: float = Field(1.5, gt=1)
-    trend_ratio: float = Field(1.1, gt=1)
+    stress_ratio: float = Field(default=1.5, gt=1)
+    trend_ratio: float = Field(default=1.1, gt=1)
 
 
 def name_states(
@@ -57,8 +58,8 @@ def name_states(
     else:
         stress = np.zeros(len(states), dtype=bool)
         problems.append(
-            f"no stress: the most volatile state has {level[highest] / max(calm, 1e-300):.2f} times the dispersion of "
-            f"the others, the rule asks for {settings.stress_ratio}"
+            f"no stress: the most volatile state has {level[highest] / max(calm, 1e-300):.2f} times the "
+            f"dispersion of the others, the rule asks for {settings.stress_ratio}"
         )
 
     trend = np.zeros(len(states), dtype=bool)
@@ -68,8 +69,8 @@ def name_states(
         trend[rest] = drift[rest] >= np.sqrt(largest * smallest)
     else:
         problems.append(
-            f"no trend: the drift ratios of the {len(rest)} calm states run from {smallest:.3g} to {largest:.3g}, "
-            f"the rule asks for a factor of {settings.trend_ratio}"
+            f"no trend: the drift ratios of the {len(rest)} calm states run from {smallest:.3g} to "
+            f"{largest:.3g}, the rule asks for a factor of {settings.trend_ratio}"
         )
     names = np.where(stress, "stress", np.where(trend, "trend", "chop"))
     return tuple(names.tolist()), tuple(problems)

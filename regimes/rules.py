@@ -18,16 +18,17 @@ class RulesSettings(RegimeSettings):
     """Stress where volatility jumps, trend where moving averages part, chop otherwise.
 
     ``returns``: column of per-bar log returns. ``fast`` and ``slow``: spans in bars of the moving averages.
-    ``stress_multiple``: stress where the fast average range exceeds this many slow ones. ``trend_threshold``: trend
-    where the averages are this many standard deviations apart, as a random walk of the same volatility parts them.
+    ``stress_multiple``: stress where the fast average range exceeds this many slow ones. ``trend_threshold``:
+    trend where the averages are this many standard deviations apart, as a random walk of the same volatility
+    parts them.
     """
 
     kind: Literal["rules"] = "rules"
     returns: str = "log_return_1"
-    fast: int = Field(20, ge=2)
-    slow: int = Field(120, ge=3)
-    stress_multiple: float = Field(2.0, gt=1)
-    trend_threshold: float = Field(1.5, gt=0)
+    fast: int = Field(default=20, ge=2)
+    slow: int = Field(default=120, ge=3)
+    stress_multiple: float = Field(default=2.0, gt=1)
+    trend_threshold: float = Field(default=1.5, gt=0)
     hysteresis: HysteresisSettings = HysteresisSettings()
 
     @model_validator(mode="after")
@@ -50,19 +51,21 @@ class RulesSettings(RegimeSettings):
 
 @dataclasses.dataclass(frozen=True)
 class RulesFilter(Params):
-    """Certain posteriors (one 1, two 0) from exponential moving averages of log price and of its absolute change.
+    """Certain posteriors (one 1, two 0) from exponential moving averages of log price and of its absolute
+    change.
 
-    The average absolute log return is Wilder's average true range on closes. The distance of two exponential moving
-    averages of a random walk with volatility ``s`` per bar has the variance ``s^2 (q^2/(1-q^2) + p^2/(1-p^2) -
-    2pq/(1-pq))``, p and q being one minus the smoothing weights: the cross is measured in that unit. Silent for the
-    first ``slow`` bars.
+    The average absolute log return is Wilder's average true range on closes. The distance of two exponential
+    moving averages of a random walk with volatility ``s`` per bar has the variance ``s^2 (q^2/(1-q^2) +
+    p^2/(1-p^2) - 2pq/(1-pq))``, p and q being one minus the smoothing weights: the cross is measured in that
+    unit. Silent for the first ``slow`` bars.
 
     Parameters
     ----------
     inputs : (str,)
         Column of log returns.
     fast, slow : int
-        Spans in bars; the smoothing weight is ``2 / (span + 1)``. The slow average range takes ten times ``slow``.
+        Spans in bars; the smoothing weight is ``2 / (span + 1)``. The slow average range takes ten times
+        ``slow``.
     stress_multiple, trend_threshold : float
         See ``RulesSettings``.
     """

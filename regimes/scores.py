@@ -1,4 +1,4 @@
-"""How good a detector is: accuracy and lag against a known path, and what its regimes look like on real data."""
+"""How good a detector is: accuracy and lag against a known path, and moments by regime on real data."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _DAY = 86_400 * 10**9
 
 
 def accuracy(labels: np.ndarray, truth: np.ndarray) -> float:
-    """Share of bars where the decided regime is the true one; bars without a decision (-1, NaN) are left out."""
+    """Share of the decided bars (not -1 or NaN) where the decided regime is the true one."""
     decided = labels >= 0
     return float(np.mean(labels[decided] == truth[decided]))
 
@@ -43,8 +43,9 @@ def moments_by_regime(labels: np.ndarray, returns: np.ndarray) -> dict[str, dict
     Returns
     -------
     dict
-        For each regime: ``share`` of the decided bars, ``mean`` and ``volatility`` (standard deviation) of the next
-        bar's log return, ``kurtosis`` (3 is Gaussian), ``autocorrelation`` at one bar, and mean ``dwell`` in bars.
+        For each regime: ``share`` of the decided bars, ``mean`` and ``volatility`` (standard deviation) of
+        the next bar's log return, ``kurtosis`` (3 is Gaussian), ``autocorrelation`` at one bar, and mean
+        ``dwell`` in bars.
     """
     following = np.append(returns[1:], np.nan)
     decided = labels >= 0
@@ -76,8 +77,9 @@ def filter_of_path(
 ) -> HmmFilter:
     """The filter with the true parameters: what a detector could know that was told the regime of every bar.
 
-    Emissions are the moments of the features in each true state, transitions the counted ones, so only the path being
-    hidden separates its posterior from certainty. It is the yardstick for a fitted detector on a synthetic market.
+    Emissions are the moments of the features in each true state, transitions the counted ones, so only the
+    path being hidden separates its posterior from certainty. It is the yardstick for a fitted detector on a
+    synthetic market.
 
     Parameters
     ----------
@@ -86,7 +88,8 @@ def filter_of_path(
     table : FeatureTable
         Any span with known truth.
     path : int array, shape (n,)
-        True state of each bar, an index into ``names``; there may be more states than regimes (trends up and down).
+        True state of each bar, an index into ``names``; there may be more states than regimes (trends up and
+        down).
     names : tuple of str
         Regime of each state.
 

@@ -25,8 +25,8 @@ class VolatilitySettings(Settings):
     """
 
     returns: str = "log_return_1"
-    horizon: int = Field(60, ge=1)
-    max_rows: int = Field(200_000, ge=1_000)
+    horizon: int = Field(default=60, ge=1)
+    max_rows: int = Field(default=200_000, ge=1_000)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class EgarchSettings(VolatilitySettings):
         from arch.univariate import EGARCH, Normal, StudentsT, ZeroMean
 
         class Bounded(EGARCH):
-            """Keeps the optimiser where parameters make sense; arch's line search leaves it on heavy tails."""
+            """Keeps the optimiser where parameters make sense; arch's line search can leave it."""
 
             def bounds(self, resids: np.ndarray) -> list[tuple[float, float]]:
                 return [super().bounds(resids)[0], (0.0, 1.0), (-0.5, 0.5), (0.0, 0.9999)]
@@ -175,7 +175,7 @@ class EgarchFilter(Params):
 def shock_moments(
     alpha: float, gamma: float, beta: float, horizon: int, z: np.ndarray, weights: np.ndarray
 ) -> tuple[float, tuple[float, ...]]:
-    """``mean_shock`` and ``growth`` of an ``EgarchFilter``, for innovations ``z`` of probabilities ``weights``."""
+    """``mean_shock`` and ``growth`` of an ``EgarchFilter``; innovations ``z`` have these ``weights``."""
     shock = alpha * (np.abs(z) - _SQRT_2_PI) + gamma * z
     growth = tuple(math.log(float(weights @ np.exp(beta**j * shock))) for j in range(horizon - 1))
     return float(weights @ shock), growth

@@ -21,7 +21,7 @@ class EwmaSettings(VolatilitySettings):
     """
 
     kind: Literal["ewma"] = "ewma"
-    decay: float | None = Field(None, gt=0, lt=1)
+    decay: float | None = Field(default=None, gt=0, lt=1)
 
     def fit(self, table: FeatureTable, seed: int) -> GarchFilter:
         """An integrated GARCH filter without constant; ``seed`` has no effect."""

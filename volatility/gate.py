@@ -23,10 +23,10 @@ class GateSettings(Settings):
     together, are annualised volatilities (0.8 is 80 % a year) that take the quantiles' place.
     """
 
-    off_quantile: float = Field(0.95, gt=0, lt=1)
-    on_quantile: float = Field(0.85, gt=0, lt=1)
-    off_annualised: float | None = Field(None, gt=0)
-    on_annualised: float | None = Field(None, gt=0)
+    off_quantile: float = Field(default=0.95, gt=0, lt=1)
+    on_quantile: float = Field(default=0.85, gt=0, lt=1)
+    off_annualised: float | None = Field(default=None, gt=0)
+    on_annualised: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _on_below_off(self) -> Self:

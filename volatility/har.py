@@ -25,7 +25,7 @@ class HarSettings(VolatilitySettings):
     kind: Literal["har"] = "har"
     windows: tuple[int, ...] = ()
     clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
-    harmonics: int = Field(4, ge=1, le=12)
+    harmonics: int = Field(default=4, ge=1, le=12)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,9 +62,9 @@ class HarSettings(VolatilitySettings):
 class HarFilter(Params):
     """Log variance over the horizon as a linear function of past log variances and the time of day.
 
-    ``ln V = c0 + sum_w c_w ln(mean of r^2 over the last w bars) + sum_k (a_k sin k t + b_k cos k t)``,
-    where t is the angle of the day. The level from logs to variance is ``level.factor`` (Duan's smearing factor). The next
-    bar's variance is the horizon's share.
+    ``ln V = c0 + sum_w c_w ln(mean of r^2 over the last w bars) + sum_k (a_k sin k t + b_k cos k t)``, where
+    t is the angle of the day. The level from logs to variance is ``level.factor`` (Duan's smearing factor).
+    The next bar's variance is the horizon's share.
 
     Parameters
     ----------

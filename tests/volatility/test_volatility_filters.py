@@ -74,7 +74,7 @@ def test_egarch_equals_archs_conditional_volatility(
 
 
 def test_egarch_horizon_equals_archs_simulation(table: FeatureTable) -> None:
-    # Innovations of a known discrete distribution, so that the expectation is finite and arch can draw from it.
+    # Innovations of a known discrete distribution: the expectation is finite and arch can draw from it.
     rng = np.random.default_rng(5)
     z = np.clip(rng.standard_t(6, 5_000) * math.sqrt(4 / 6), -6, 6)
     z /= math.sqrt(np.mean(z * z))
