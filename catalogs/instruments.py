@@ -61,6 +61,8 @@ class _Common(Settings):
         symbol, _, venue = value.rpartition(".")
         if not symbol or not venue:
             raise ValueError(f"{value!r} is not SYMBOL.VENUE, such as BTCUSDT-PERP.BINANCE")
+        if venue == "SYNTH":
+            raise ValueError(f"{value!r}: Nautilus keeps the venue SYNTH for synthetic instruments; name another")
         return value
 
     @field_validator("price_increment", "size_increment")

@@ -105,7 +105,7 @@ class SynthSettings(Settings):
     start: Time = parse_time("2026-01-05")
     duration: _Span = 2 * HOUR
     instrument: PerpetualSettings = PerpetualSettings(
-        id="BTCUSDT-PERP.SYNTH",
+        id="BTCUSDT-PERP.SIM",
         base="BTC",
         quote="USDT",
         price_increment=Decimal("0.1"),
@@ -119,7 +119,7 @@ class SynthSettings(Settings):
     chop: RegimeSettings = RegimeSettings(dwell=8 * MINUTE, volatility=0.7)
     stress: RegimeSettings = RegimeSettings(dwell=150 * SECOND, volatility=3.2, drift=-0.05)
     dwell_shape: PositiveFloat = 2.5
-    dwell_minimum: _Span = 20 * SECOND
+    dwell_minimum: _Span = 30 * SECOND
     chop_to_trend: _Share = 0.75
     trend_to_chop: _Share = 0.75
     stress_to_chop: _Share = 0.6

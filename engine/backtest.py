@@ -152,6 +152,8 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         orders = order_rows(node.get_engine_cache(config.name), names) if result else []
     finally:
         node.dispose()
+    if not failures and not guard.stop_requested and not logs.equity:
+        failures = ["no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"]
     complete = not failures and not guard.stop_requested
     return Outcome(
         logs, orders, result.iterations if result else 0, wall, span.end if complete else reached[0], complete, failures
@@ -192,7 +194,7 @@ def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> in
 def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:
     config = market.config
     end = config.backtest.end
-    path = str(market.catalog.path)
+    path = str(market.catalog.path.resolve())  # Nautilus finds no files under a relative path
     data = [
         BacktestDataConfig(
             data_type=_TYPES[feed.data_type],

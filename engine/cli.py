@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("mapping", type=Path, help="mapping file, such as configs/imports/standx.toml")
     p.add_argument("--out", type=Path, required=True, help="catalog to write")
     p.add_argument("--root", type=Path, help="folder the mapping's paths are relative to (default: $BEAUFORT_REAL_DATA)")
+    p.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     p = _command(actions, "synth", _data_synth, "make a synthetic market with known truth")
     p.add_argument("--out", type=Path, required=True, help="catalog to write")
     p.add_argument("--settings", type=Path, help="TOML file of synthetic market settings")
@@ -147,7 +148,10 @@ def _data_import(arguments: argparse.Namespace) -> int:
             )
         except (ValueError, KeyError, OSError) as error:
             raise BeaufortError(_text(error)) from error
-    console.print(summary.render())
+    if arguments.json:
+        _print_json(summary.to_dict())
+    else:
+        console.print(summary)
     return 0
 
 
@@ -182,7 +186,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        Console().print(report.render())
+        Console().print(report)
     return 1 if report.findings else 0
 
 

@@ -396,6 +396,8 @@ class GatedStrategy(Strategy):
                 order.removing = True
                 self.cancel_order(order.cid)
                 continue
+            if intent.price == order.price and order.filled + intent.quantity == order.quantity:
+                continue  # rounding took the change away; Nautilus refuses to modify nothing
             order.pending = True
             self._between.append(intent.id)
             total = Quantity(order.filled + intent.quantity, self._spec.size_precision)

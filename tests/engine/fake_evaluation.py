@@ -53,7 +53,7 @@ def fake_results(seed=11, bars=6_000):
     ]
     return {
         "name": "synth-<b>hour</b>",
-        "instrument": "BTCUSDT-PERP.SYNTH",
+        "instrument": "BTCUSDT-PERP.SIM",
         "bars": "1m clock bars",
         "trained": "2026-01-01 → 2026-01-04",
         "judged": "2026-01-05 → 2026-01-09",

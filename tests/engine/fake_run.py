@@ -77,7 +77,7 @@ def fake_run(
             seen = (
                 ts[k],
                 name,
-                "BTCUSDT-PERP.SYNTH",
+                "BTCUSDT-PERP.SIM",
                 regime_name,
                 *posterior[k],
                 volatility[k],
@@ -111,7 +111,7 @@ def fake_run(
         "events": bars * 431,
         "start": START,
         "end": int(ts[-1]),
-        "instrument": "XBTUSD-PERP.SYNTH" if inverse else "BTCUSDT-PERP.SYNTH",
+        "instrument": "XBTUSD-PERP.SIM" if inverse else "BTCUSDT-PERP.SIM",
         "currency": "BTC" if inverse else "USDT",
         "starting_equity": start_equity,
         "complete": complete,

@@ -87,27 +87,40 @@ def test_prices_that_are_not_one_a_bar_are_refused():
         SETTINGS.fit(table, price[1:], seed=1)
 
 
+def draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Classes with the probabilities that the logits stand for."""
+    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+
+
 def test_calibration_finds_the_slope_and_shift_that_a_model_got_wrong():
     rng = np.random.default_rng(2)
     true = rng.normal(size=(40_000, 3))
-    happened = (softmax(true).cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
-    found = calibrate(3 * true + np.array([1.0, 0.0, -2.0]), happened)
+    found = calibrate(3 * true + np.array([1.5, 1.5, 0.0]), draw(true, rng))
     assert found.slope == pytest.approx(1 / 3, rel=0.05)
-    np.testing.assert_allclose(found.shift - found.shift[1], np.array([-1.0, 0.0, 2.0]) / 3, atol=0.05)
+    assert found.shift == pytest.approx(-0.5, abs=0.05)
 
 
 def test_calibration_of_a_model_that_knows_nothing_gives_the_base_rates():
     rng = np.random.default_rng(3)
     logits = 4 * rng.normal(size=(20_000, 3))
-    happened = rng.choice(3, size=20_000, p=(0.1, 0.2, 0.7))
-    found = calibrate(logits, happened)
-    p = softmax(found.slope * logits + found.shift)
-    np.testing.assert_allclose(p, np.broadcast_to((0.1, 0.2, 0.7), p.shape), atol=0.03)
+    rates = np.array((0.15, 0.15, 0.7))
+    found = calibrate(logits, rng.choice(3, size=20_000, p=rates))
+    weight, bias = found.fold(np.eye(3), np.zeros(3))
+    p = softmax(logits @ weight.T + bias)
+    np.testing.assert_allclose(p, np.broadcast_to(rates, p.shape), atol=0.03)
 
 
-def test_calibration_without_a_single_example_of_a_class_stays_finite():
+def test_a_slice_in_which_everything_went_up_gives_down_the_same_shift():
+    logits = np.zeros((500, 3))
+    weight, bias = calibrate(logits, np.zeros(500, dtype=np.int64)).fold(np.zeros((3, 1)), np.zeros(3))
+    assert bias[0] == bias[1] > 0 == bias[2]
+    np.testing.assert_array_equal(weight, 0)
+
+
+def test_calibration_on_a_slice_that_never_moved_stays_finite():
     found = calibrate(np.random.default_rng(1).normal(size=(500, 3)), np.full(500, 2))
-    assert np.isfinite(found.shift).all()
+    assert -20 < found.shift < 0
+    assert np.isfinite(found.slope)
 
 
 def test_folding_into_a_layer_equals_calibrating_its_logits():
@@ -115,7 +128,7 @@ def test_folding_into_a_layer_equals_calibrating_its_logits():
     rows, weight, bias = rng.normal(size=(50, 4)), rng.normal(size=(3, 4)), rng.normal(size=3)
     found = calibrate(rows @ weight.T + bias, rng.integers(0, 3, 50))
     folded_weight, folded_bias = found.fold(weight, bias)
-    expected = found.slope * (rows @ weight.T + bias) + found.shift
+    expected = found.slope * (rows @ weight.T + bias) + found.shift * np.array([1, 1, 0])
     np.testing.assert_allclose(rows @ folded_weight.T + folded_bias, expected)
 
 

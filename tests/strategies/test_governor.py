@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.conformance import check_laws
 from pydantic import ValidationError
 
 from strategies.governor import DrawdownGovernor, RiskSettings, StopSettings
+from tests.conformance import check_laws
 
 DAY = 86_400.0
 HALTED, REDUCE_ONLY, ACTIVE = range(3)

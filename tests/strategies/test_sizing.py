@@ -42,7 +42,7 @@ def test_inverse_contract_pays_in_the_base_currency():
 def test_fixed_fractional_loses_the_fraction_at_the_stop():
     # 1 % of 10,000 is 100; a 2 % stop on 50,000 costs 1,000 a coin: a tenth of a coin.
     assert fixed_fractional(10_000, 0.01, 50_000, 49_000, LINEAR) == pytest.approx(0.1)
-    # Inverse long, 10,000 -> 9,800: a contract loses 1/9,800 - 1/10,000 = 2.0408e-6 BTC; 0.01 BTC may be lost.
+    # Inverse long, 10,000 -> 9,800: 1/9,800 - 1/10,000 = 2.0408e-6 BTC a contract; 0.01 BTC may be lost.
     assert fixed_fractional(1.0, 0.01, 10_000, 9_800, INVERSE) == pytest.approx(4_900)
 
 

@@ -1,0 +1,312 @@
+"""A tiny hand-made market in a real backtest engine: one quote a second, and a script of what the stages say."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import DataActor, LoggerConfig, LogLevel
+from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
+from nautilus_trader.model import (
+    AccountType,
+    ActorId,
+    AggressorSide,
+    Bar,
+    BarType,
+    BookAction,
+    BookOrder,
+    BookType,
+    CryptoPerpetual,
+    Currency,
+    InstrumentId,
+    Money,
+    OmsType,
+    OrderBookDelta,
+    OrderBookDeltas,
+    OrderSide,
+    Price,
+    Quantity,
+    QuoteTick,
+    StrategyId,
+    Symbol,
+    TradeId,
+    TradeTick,
+    Venue,
+)
+
+from actors.guard import RunGuard
+from features.messages import FeatureBar, Forecast, RegimeState, RiskState, VolatilityState
+from strategies import GatedStrategy, PolicySettings, StrategyConfig, build
+from strategies.base import DECISION_COLUMNS, FILL_COLUMNS
+from strategies.governor import RiskSettings
+
+S = 10**9
+START = 1_700_000_000 * S
+GRACE = S // 10
+TREND, CHOP, STRESS = 0, 1, 2
+HALF_SPREAD = 0.1
+USDT, BTC = Currency.from_str("USDT"), Currency.from_str("BTC")
+
+
+def linear_perpetual() -> CryptoPerpetual:
+    return CryptoPerpetual(
+        InstrumentId.from_str("BTCUSDT-PERP.SIM"),
+        Symbol("BTCUSDT-PERP"),
+        BTC,
+        USDT,
+        USDT,
+        False,
+        1,
+        3,
+        Price.from_str("0.1"),
+        Quantity.from_str("0.001"),
+        0,
+        0,
+        min_quantity=Quantity.from_str("0.001"),
+        min_notional=Money.from_str("5 USDT"),
+        margin_init=Decimal("0.05"),
+        margin_maint=Decimal("0.025"),
+    )
+
+
+def inverse_perpetual() -> CryptoPerpetual:
+    usd = Currency.from_str("USD")
+    return CryptoPerpetual(
+        InstrumentId.from_str("XBTUSD-PERP.SIM"),
+        Symbol("XBTUSD"),
+        BTC,
+        usd,
+        BTC,
+        True,
+        1,
+        0,
+        Price.from_str("0.5"),
+        Quantity.from_str("100"),
+        0,
+        0,
+        min_quantity=Quantity.from_str("100"),
+        margin_init=Decimal("0.01"),
+        margin_maint=Decimal("0.005"),
+    )
+
+
+@dataclasses.dataclass
+class Says:
+    """What the stages say at one bar; a test changes what it needs."""
+
+    regime: int = TREND
+    up: float = math.nan
+    down: float = math.nan
+    volatility: float = 0.01
+    risk_on: bool = True
+    permit: str = "active"
+    size_factor: float = 1.0
+    equity: float = 10_000.0
+    silent: bool = False  # the regime stage publishes nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class ScriptConfig:
+    actor_id: ActorId
+    prices: Sequence[float]
+    says: Callable[[int], Says]
+
+
+class Script(DataActor):
+    """Stands in for the hub, the stages and the governor: one bar a second."""
+
+    def __init__(self, config: ScriptConfig) -> None:
+        super().__init__(config)
+        self._c = config
+        self._bar = 0
+
+    def on_start(self) -> None:
+        self.clock.set_timer_ns("bars", S, start_time_ns=START + GRACE, callback=self._close)
+
+    def _close(self, _event: Any) -> None:
+        i = self._bar
+        self._bar += 1
+        if i >= len(self._c.prices):
+            return
+        ts = START + (i + 1) * S
+        said = self._c.says(i)
+        if not said.silent:
+            posterior = tuple(1.0 if k == said.regime else 0.0 for k in range(3))
+            self.publish_message("regime", RegimeState(ts, said.regime, posterior))
+        self.publish_message(
+            "volatility", VolatilityState(ts, said.volatility, said.volatility, said.risk_on)
+        )
+        self.publish_message("forecast", Forecast(ts, said.up, said.down))
+        self.publish_message("risk", RiskState(ts, said.permit, said.size_factor, said.equity, 0.0))
+        values = np.array([float(i), self._c.prices[i]])
+        self.publish_message("features", FeatureBar(ts, values, True, self._c.prices[i]))
+
+
+@dataclasses.dataclass
+class Played:
+    """What a run left: records as dicts, the strategies, the orders and positions of the cache, the failures."""
+
+    decisions: list[dict[str, Any]]
+    fills: list[dict[str, Any]]
+    strategies: list[GatedStrategy]
+    orders: list[Any]
+    open_orders: list[Any]
+    net: float
+    failures: list[str]
+
+    def actions(self, strategy: str = "s0") -> list[str]:
+        return [d["action"] for d in self.decisions if d["strategy"] == strategy]
+
+    def at(self, bar: int, strategy: str = "s0") -> dict[str, Any]:
+        return next(
+            d for d in self.decisions if d["ts"] == START + (bar + 1) * S and d["strategy"] == strategy
+        )
+
+
+def quotes(instrument: Any, prices: Sequence[float], size: float = 1_000.0) -> list[Any]:
+    """A quote every half second, and a trade behind it; the price holds from half a second before a bar's close."""
+    iid, pp, sp = instrument.id, instrument.price_precision, instrument.size_precision
+    data: list[Any] = []
+    half = max(HALF_SPREAD, instrument.price_increment.as_double() / 2)
+    for i, p in enumerate(prices):
+        for at in (START + i * S + S // 2, START + (i + 1) * S - 1):
+            amount = Quantity(size, sp)
+            data.append(QuoteTick(iid, Price(p - half, pp), Price(p + half, pp), amount, amount, at, at))
+    return data
+
+
+def trades(instrument: Any, prices: Sequence[float]) -> list[Any]:
+    """A trade of one lot at each price, right after the first quote."""
+    iid, pp = instrument.id, instrument.price_precision
+    return [
+        TradeTick(
+            iid,
+            Price(p, pp),
+            instrument.size_increment,
+            AggressorSide.BUY,
+            TradeId(str(i)),
+            START + i * S + S // 2 + 1,
+            START + i * S + S // 2 + 1,
+        )
+        for i, p in enumerate(prices)
+    ]
+
+
+def minute_like_bars(instrument: Any, prices: Sequence[float]) -> list[Any]:
+    """External bars of one second, each from the last price to this one: no book, no trades."""
+    bar_type = BarType.from_str(f"{instrument.id}-1-SECOND-LAST-EXTERNAL")
+    pp, sp = instrument.price_precision, instrument.size_precision
+    data, last = [], prices[0]
+    for i, p in enumerate(prices):
+        at = START + (i + 1) * S - 1
+        levels = [Price(x, pp) for x in (last, max(last, p), min(last, p), p)]
+        data.append(Bar(bar_type, *levels, Quantity(1_000.0, sp), at, at))
+        last = p
+    return data
+
+
+def book(instrument: Any, prices: Sequence[float], size: float = 50.0) -> list[Any]:
+    """An L2 book of three levels a side, redrawn every half second."""
+    iid, pp, sp = instrument.id, instrument.price_precision, instrument.size_precision
+    data = []
+    for i, p in enumerate(prices):
+        for at in (START + i * S + S // 2, START + (i + 1) * S - 1):
+            empty = BookOrder(OrderSide.BUY, Price(0, pp), Quantity(0, sp), 0)
+            deltas = [OrderBookDelta(iid, BookAction.CLEAR, empty, 0, i, at, at)]
+            for k in range(3):
+                away = HALF_SPREAD + 0.1 * k
+                for side, level in ((OrderSide.BUY, p - away), (OrderSide.SELL, p + away)):
+                    flags = 128 if k == 2 and side is OrderSide.SELL else 0
+                    order = BookOrder(side, Price(level, pp), Quantity(size, sp), 0)
+                    deltas.append(OrderBookDelta(iid, BookAction.ADD, order, flags, i, at, at))
+            data.append(OrderBookDeltas(iid, deltas))
+    return data
+
+
+def play(
+    settings: PolicySettings | Sequence[PolicySettings],
+    prices: Sequence[float],
+    says: Callable[[int], Says],
+    *,
+    instrument: Any = None,
+    data: Sequence[Any] | None = None,
+    balance: str = "10000 USDT",
+    risk: RiskSettings | None = None,
+    trade_from: int = 0,
+    book_type: BookType = BookType.L1_MBP,
+    policy: Any = None,
+) -> Played:
+    """Run strategies ``s0, s1, …`` over the market of ``prices``; ``policy`` replaces the first one's policy."""
+    instrument = linear_perpetual() if instrument is None else instrument
+    data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
+    guard = RunGuard()
+    decisions: list[tuple[Any, ...]] = []
+    fills: list[tuple[Any, ...]] = []
+    several = [settings] if isinstance(settings, PolicySettings) else list(settings)
+    strategies = [
+        build(
+            StrategyConfig(
+                strategy_id=StrategyId(f"s{i}-T{i}"),
+                order_id_tag=f"T{i}",
+                name=f"s{i}",
+                settings=one,
+                instrument=instrument,
+                risk=risk or RiskSettings(),
+                priority=20 - i,
+                bars_per_year=365.0,
+                horizon=1,
+                maker_fee=0.0002,
+                features=("bar", "price"),
+                trade_from=trade_from,
+                decisions=decisions,
+                fills=fills,
+                guard=guard,
+                bundle_at=lambda ts: "bundle-a",
+            )
+        )
+        for i, one in enumerate(several)
+    ]
+    if policy is not None:
+        strategies[0].policy = policy
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            shutdown_on_error=True,
+            run_analysis=False,
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
+        )
+    )
+    try:
+        engine.add_venue(
+            Venue("SIM"),
+            OmsType.NETTING,
+            AccountType.MARGIN,
+            [Money.from_str(balance)],
+            default_leverage=Decimal(10),
+            fee_model=MakerTakerFeeModel(Decimal("0.0002"), Decimal("0.0005")),
+            fill_model=DefaultFillModel(1.0, 0.0, 7),
+            latency_model=StaticLatencyModel(base_latency_nanos=5_000_000),
+            book_type=book_type,
+            queue_position=True,
+        )
+        engine.add_instrument(instrument)
+        engine.add_data(list(data))
+        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says)))
+        for strategy in strategies:
+            engine.add_strategy(strategy)
+        engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
+        cache = engine.cache
+        positions = cache.positions_open(None, instrument.id)
+        return Played(
+            [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions],
+            [dict(zip(FILL_COLUMNS, row, strict=True)) for row in fills],
+            strategies,
+            sorted(cache.orders(), key=lambda o: o.ts_init),
+            cache.orders_open(),
+            sum(p.signed_qty for p in positions),
+            guard.failures,
+        )
+    finally:
+        engine.dispose()
