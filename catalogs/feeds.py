@@ -27,7 +27,7 @@ from catalogs.writer import CatalogWriter
 
 Columns = dict[str, np.ndarray]
 
-_CHUNK = 1_000_000  # rows of one catalog file
+_CHUNK = 500_000  # rows of one catalog file
 
 
 class Clock:

@@ -23,7 +23,7 @@ _Positive = Annotated[Decimal, Field(gt=0)]
 _Fraction = Annotated[Decimal, Field(ge=-1, lt=1)]
 
 
-class _Common(Settings):
+class InstrumentBase(Settings):
     """What perpetuals and pairs share.
 
     Parameters
@@ -62,7 +62,9 @@ class _Common(Settings):
         if not symbol or not venue:
             raise ValueError(f"{value!r} is not SYMBOL.VENUE, such as BTCUSDT-PERP.BINANCE")
         if venue == "SYNTH":
-            raise ValueError(f"{value!r}: Nautilus keeps the venue SYNTH for synthetic instruments; name another")
+            raise ValueError(
+                f"{value!r}: Nautilus keeps the venue SYNTH for synthetic instruments; name another"
+            )
         return value
 
     @field_validator("price_increment", "size_increment")
@@ -95,7 +97,7 @@ class _Common(Settings):
         }
 
 
-class PerpetualSettings(_Common):
+class PerpetualSettings(InstrumentBase):
     """A perpetual future, linear or inverse.
 
     Parameters
@@ -139,7 +141,7 @@ class PerpetualSettings(_Common):
         )
 
 
-class SpotSettings(_Common):
+class SpotSettings(InstrumentBase):
     """A spot pair."""
 
     kind: Literal["spot"]

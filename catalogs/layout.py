@@ -141,7 +141,7 @@ def to_decimal(values: np.ndarray, precision: int, what: str) -> pa.Array:
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"{what}: row {row} is {np.asarray(values)[row]}; it must be finite and less than 2**53 ticks and 1.7e13"
+            f"{what}: row {row} is {np.asarray(values)[row]}; not finite and below 2**53 ticks and 1.7e13"
         )
     raw = _multiply(ticks.astype(np.int64), 10 ** (SCALE - precision))
     return pa.Array.from_buffers(_DECIMAL, len(raw), [None, pa.py_buffer(raw)])

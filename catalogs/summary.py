@@ -51,7 +51,7 @@ class ImportSummary:
         """For ``--json``."""
         return {
             "added": self.added,
-            "tables": [dataclasses.asdict(item) for item in self.tallies],
+            "tables": [vars(item) | {"notes": dict(+item.notes)} for item in self.tallies],
             "warnings": self.warnings,
         }
 

@@ -1,5 +1,7 @@
 """Every defect planted in a small catalog is found, and nothing in a clean one."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ def perp():
 
 @pytest.fixture
 def clean(perp):
-    """The arrays of a sound market: trades at random times, quotes, a book of one level a side, slow values."""
+    """The arrays of a sound market: trades at random times, quotes, a one-level book, slow values."""
     rng = np.random.default_rng(5)
     ts = T0 + np.cumsum(rng.exponential(0.4 * SECOND, N)).astype(np.int64)
     mid = 50_000 + np.round(np.cumsum(rng.normal(0, 2, N)), 1)
@@ -171,7 +173,9 @@ def test_one_instrument_and_the_two_forms_of_the_report(tmp_path, perp, clean):
     assert len(report.feeds) == 6
     with pytest.raises(KeyError, match="no data of ETH"):
         check_catalog(tmp_path, "ETH.TEST")
-    (trades,) = (feed for feed in report.to_dict()["feeds"] if feed["data_type"] == "trades")
+    (trades,) = (
+        feed for feed in json.loads(json.dumps(report.to_dict()))["feeds"] if feed["data_type"] == "trades"
+    )
     assert trades["findings"][0]["defect"] == "unknown aggressor"
     assert "inferred" in trades["findings"][0]["advice"]
     console = Console(record=True, width=200)

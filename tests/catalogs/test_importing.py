@@ -1,6 +1,7 @@
 """The table importer on small files worked by hand."""
 
 import gzip
+import json
 import tomllib
 
 import numpy as np
@@ -100,7 +101,9 @@ def test_trades_from_csv_repaired_and_counted(root, tmp_path):
     console = Console(record=True, width=160)
     console.print(summary)
     assert "without a size" in console.export_text()
-    assert summary.to_dict()["added"] == 5
+    report = json.loads(json.dumps(summary.to_dict()))
+    assert report["added"] == 5
+    assert report["tables"][0]["notes"]["without a size: left out"] == 1
 
 
 def test_a_csv_whose_prices_begin_whole(root, tmp_path):
@@ -473,7 +476,7 @@ def test_a_mapping_file_lists_all_its_faults(tmp_path):
     with pytest.raises(MappingError) as error:
         load_mapping(path)
     assert "2 faults" in str(error.value)
-    assert "table.0.trades.pirce" in str(error.value)
+    assert "table.0.trades.pirce: no such key; did you mean 'price'?" in str(error.value)
     assert "'weeks'" in str(error.value)
     path.write_text(TRADES)
     with pytest.raises(MappingError, match=r"BTCUSDT-PERP\.TEST"):
