@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters.sandbox import SandboxExecutionClientConfig, SandboxExecutionClientFactory
-from nautilus_trader.common import CacheConfig, FileWriterConfig, LoggerConfig, LogLevel
+from nautilus_trader.common import CacheConfig
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
 from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveNodeBuilder
 from nautilus_trader.model import AccountId, AccountType, BookType, Money, OmsType, Venue
@@ -71,13 +71,12 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
         )
     source = source or venue_source(config.live)
     wanted = [config.data.streams[alias].instrument for alias in config.data.aliases]
-    instruments = find_instruments(config.live, source, wanted)
     folder = new_run_folder(config.backtest.runs, config.name)
-    recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
     try:
+        instruments = find_instruments(config.live, source, wanted, folder)
+        recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
         session = Session(config, config.live, source, folder, recorder)
     except BeaufortError:
-        recorder.close()
         shutil.rmtree(folder)  # nothing has run
         raise
     session.run(seconds)
@@ -99,14 +98,9 @@ def build_node(
     BeaufortError
         If an adapter refuses its settings.
     """
-    logging = LoggerConfig(
-        stdout_level=LogLevel.ERROR,
-        fileout_level=LogLevel.INFO,
-        file_config=FileWriterConfig(directory=str(log), file_name="node"),
-    )
     common = node_config(
         live,
-        logging,
+        log,
         delay_post_stop_secs=_LINGER,
         exec_engine=LiveExecutionEngineConfig(reconciliation=False),  # a simulated account has no past
         cache=CacheConfig(tick_capacity=100, bar_capacity=100),
@@ -239,8 +233,8 @@ class Session:
 
     def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
         config, hub = self._config, self._components.hub
-        # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends where the
-        # last one was closed.
+        # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends
+        # where the last one was closed.
         warmup = max(self._trade_from - hub.started, 0)
         span = {"start": self._trade_from, "end": self._last_bar + config.bars.grace, "warmup": warmup}
         played = config.model_copy(update={"backtest": config.backtest.model_copy(update=span)})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters import binance, bybit, hyperliquid, okx
-from nautilus_trader.common import DataActor, Environment, LoggerConfig, LogLevel
+from nautilus_trader.common import DataActor, Environment, FileWriterConfig, LoggerConfig, LogLevel
 from nautilus_trader.live import LiveNode, LiveNodeBuilder, LiveNodeConfig
 from nautilus_trader.model import ActorId, TraderId
 
@@ -100,19 +100,25 @@ def _environment(live: LiveSettings, real: Any, testnet: Any) -> Any:
     return testnet if live.environment == "testnet" else real
 
 
-def node_config(live: LiveSettings, logging: LoggerConfig, **more: Any) -> LiveNodeConfig:
-    """What every node of ours has in common."""
+def node_config(live: LiveSettings, log: Path, **more: Any) -> LiveNodeConfig:
+    """What every node has in common; it logs into a file in the folder ``log``, and nothing on the screen."""
     return LiveNodeConfig(
         environment=Environment.LIVE,
         trader_id=TraderId("BEAUFORT-001"),
         shutdown_on_error=True,
         timeout_connection_secs=live.connect_timeout / 1e9,
-        logging=logging,
+        logging=LoggerConfig(
+            stdout_level=LogLevel.OFF,
+            fileout_level=LogLevel.INFO,
+            file_config=FileWriterConfig(directory=str(log), file_name="node"),
+        ),
         **more,
     )
 
 
-def find_instruments(live: LiveSettings, source: DataSource, wanted: Sequence[str]) -> dict[str, Instrument]:
+def find_instruments(
+    live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Path
+) -> dict[str, Instrument]:
     """Definitions of ``wanted`` (instrument ids), from the catalog ``live.instruments`` or else the venue.
 
     Raises
@@ -125,7 +131,7 @@ def find_instruments(live: LiveSettings, source: DataSource, wanted: Sequence[st
             raise BeaufortError(
                 f"live: {name} is not an instrument of {source.venue}, where this session listens"
             )
-    known = _ask(live, source, wanted) if live.instruments is None else _look_up(live.instruments)
+    known = _ask(live, source, wanted, log) if live.instruments is None else _look_up(live.instruments)
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
@@ -162,10 +168,9 @@ class _Ask(DataActor):
         self.shutdown_system("the instruments are known")
 
 
-def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str]) -> dict[str, Any]:
+def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Path) -> dict[str, Any]:
     """Connect to the venue for as long as it takes to learn its instruments."""
-    silence = LoggerConfig(stdout_level=LogLevel.OFF, bypass_logging=True)
-    builder = LiveNodeBuilder.from_config("beaufort", node_config(live, silence, delay_post_stop_secs=0.0))
+    builder = LiveNodeBuilder.from_config("beaufort", node_config(live, log, delay_post_stop_secs=0.0))
     known: dict[str, Any] = {}
     node = build(builder.add_data_client(source.venue, source.factory, source.config))
     try:

@@ -31,10 +31,22 @@ def toy_config(folder: Path, **changes: Any) -> RunConfig:
             "streams": {"perp": {"instrument": "BTCUSDT-PERP.LOOP", "mark": True, "funding": True}},
         },
         "bars": {"kind": "clock", "interval": "500ms", "grace": "100ms"},
-        "features": ["spread", "log_return_1", "signed_volume_1", "book_imbalance_5", "funding_rate", "mark_basis"],
+        "features": [
+            "spread",
+            "log_return_1",
+            "signed_volume_1",
+            "book_imbalance_5",
+            "funding_rate",
+            "mark_basis",
+        ],
         "regime": {"kind": "rules", "fast": 2, "slow": 5, "hysteresis": {"enter": 0.5, "dwell": 2}},
         "volatility": {"kind": "ewma", "horizon": 4},
-        "forecast": {"kind": "logistic", "horizon": 2, "cost_multiple": 0.05, "features": ["book_imbalance_5", "signed_volume_1"]},
+        "forecast": {
+            "kind": "logistic",
+            "horizon": 2,
+            "cost_multiple": 0.05,
+            "features": ["book_imbalance_5", "signed_volume_1"],
+        },
         "strategies": {
             "momentum": {"kind": "momentum", "entry_probability": 0.05, "margin": 0.0, "horizon": 3},
             "grid": {
