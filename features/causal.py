@@ -148,7 +148,7 @@ class Chain(Params):
         state = self.initial_state() if state is None else state
         first, second = _split(state)
         a = self.first.run(xs, first)
-        return np.concatenate((a, self.second.run(a[:, self._columns], second)), axis=1)  # type: ignore[attr-defined]
+        return np.concatenate((a, self.second.run(a[:, self._columns], second)), axis=1)  # type: ignore[attr-defined,index]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

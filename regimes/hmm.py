@@ -26,14 +26,13 @@ class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
     ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule
-    reads, a log return over many bars and a realized volatility. ``n_states``: five
-    are trends up and down, chop at two levels of volatility, and stress; real calm is no single Gaussian.
-    ``starts``: fits from different starting points, of which the likeliest with all three names wins.
-    ``stickiness``: prior
-    transitions of each state to itself, as a share of the training bars. ``clip``: standard deviations at
-    which standardised features are cut, so that one freak value cannot carry a verdict. ``min_variance``:
-    floor of a state's variances, where one is the feature's variance over all bars. ``max_rows``: a longer
-    span is thinned to this many bars, in blocks.
+    reads, a log return over many bars and a realized volatility. ``n_states``: five are trends up and down,
+    chop at two levels of volatility, and stress; calm is no single Gaussian. ``starts``: fits from different
+    starting points, of which the likeliest with all three names wins. ``stickiness``: prior transitions of
+    each state to itself, as a share of the training bars. ``clip``: standard deviations at which standardised
+    features are cut, so that one freak value cannot carry a verdict. ``min_variance``: floor of a state's
+    variances, where one is the feature's variance over all bars. ``max_rows``: a longer span is thinned to
+    this many bars, in blocks.
     """
 
     kind: Literal["hmm"] = "hmm"
@@ -133,8 +132,8 @@ class HmmSettings(RegimeSettings):
         least = 50 * self.n_states
         if len(index) < least:
             raise ValueError(
-                f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training "
-                f"span, {self.n_states} states need {least}; train on a longer span or drop the missing feature"
+                f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training span, "
+                f"{self.n_states} states need {least}; train on a longer span or drop a missing feature"
             )
         breaks = np.flatnonzero(np.diff(index) > 1) + 1
         return values[index], np.diff([0, *breaks, len(index)]).tolist()
@@ -301,7 +300,7 @@ class HmmFilter(Params):
         state = self.initial_state() if state is None else state
         out = np.empty((len(xs), 3))
         rows = np.ascontiguousarray(xs, dtype=np.float64)
-        _run(rows, state["prior"], state["seen"], *self._compiled, out)  # type: ignore[attr-defined]
+        _run(rows, state["prior"], state["seen"], *self._compiled, out)  # type: ignore[attr-defined,call-arg]
         return out
 
 
