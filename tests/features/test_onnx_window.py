@@ -1,6 +1,9 @@
 """OnnxWindow against a pandas rolling window: the graph here is a mean over the window, then a matrix."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -76,6 +79,26 @@ def test_laws(rows):
 def test_loaded_it_is_equal(tmp_path):
     network().save(tmp_path)
     assert load_filter(tmp_path) == network()
+
+
+def test_another_process_without_torch_and_onnx_says_the_same_bits(rows, tmp_path):
+    network().save(tmp_path)
+    np.save(tmp_path / "rows.npy", rows)
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["onnx"] = None
+from pathlib import Path
+import numpy as np
+import features.onnx_window, volatility, strategies.forecasters
+from features.causal import load_filter
+folder = Path(sys.argv[1])
+sys.stdout.buffer.write(load_filter(folder).run(np.load(folder / "rows.npy")).tobytes())
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, check=True, env=environment
+    )
+    assert done.stdout == network().run(rows).tobytes()
 
 
 def test_refuses_a_graph_that_was_changed_after_saving(tmp_path):

@@ -1,14 +1,18 @@
 """The TCN: its network against a dense dilated convolution, and what it learns from a planted volatility."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from features.table import FeatureTable
 from features.training import TrainingSettings, deterministic
 from tests.conformance import check_laws
+from volatility.garch import GarchSettings
 from volatility.scores import qlike, realized_variance
 from volatility.tcn import TcnSettings, _network
 
@@ -123,3 +127,31 @@ def test_a_span_shorter_than_the_window_says_so():
     table, _ = market(300, 1, clustered=True)
     with pytest.raises(ValueError, match="train on a longer span"):
         TcnSettings(returns="r", clock=None, horizon=10, layers=8).fit(table, seed=1)
+
+
+REPO = Path(__file__).resolve().parents[2]
+DATA = (REPO / os.environ.get("BEAUFORT_REAL_DATA", "../shared/data")).resolve()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (BEAUFORT_REAL_DATA)")
+def test_on_bitmex_minutes_it_beats_garch_and_the_sample_variance_out_of_sample():
+    path = DATA / "bars/bitmex_xbtusd_perp_1m/xbtusd_1m_2017-01_2019-06.parquet"
+    bars = pq.read_table(path, columns=["ts_open", "close"]).to_pandas()
+    bars = bars[(bars.ts_open >= "2018-04-01") & (bars.ts_open < "2018-07-15")]
+    angle = 2 * np.pi * (bars.ts_open.dt.hour * 60 + bars.ts_open.dt.minute).to_numpy() / 1440
+    r = np.log(bars.close).diff().to_numpy()
+    ts = bars.ts_open.astype("datetime64[ns, UTC]").astype(np.int64).to_numpy() + 60 * 10**9
+    names = ("log_return_1", "time_of_day_sin", "time_of_day_cos")
+    table = FeatureTable(ts, names, np.column_stack((r, np.sin(angle), np.cos(angle))))
+    cut = int(np.searchsorted(bars.ts_open, pd.Timestamp("2018-06-15", tz="UTC")))
+    train = FeatureTable(ts[:cut], names, table.values[:cut])
+    settings = TcnSettings(layers=8, training=TrainingSettings(epochs=6, patience=2))
+    realized = realized_variance(r, 60)[cut:]
+
+    def loss(model) -> float:
+        return qlike(model.run(table.columns(model.inputs))[cut:, 0] ** 2, realized)
+
+    learned = loss(settings.fit(train, seed=1))
+    assert learned < loss(GarchSettings().fit(train, seed=1))
+    assert learned < 0.9 * qlike(np.full(len(realized), np.nanmean(realized_variance(r[:cut], 60))), realized)
