@@ -65,6 +65,9 @@ class RiskGovernor(Strategy):
         if bar.ts <= c.trade_from:
             self.publish_message("risk", RiskState(bar.ts, "halted", 0.0, float("nan"), 0.0))
             return
+        # Nautilus copies the account, with every event it has seen, wherever it looks at it (at each event of the market
+        # when liquidation is on): forget them, or a run slows down as it trades.
+        self.cache.purge_account_events(self.clock.timestamp_ns())
         money = self.portfolio.equity(c.venue).get(c.currency)
         equity = float("nan") if money is None else money.as_double()
         position = float(self.portfolio.net_position(c.instrument_id))

@@ -16,7 +16,7 @@ from nautilus_trader.adapters.sandbox import SandboxExecutionClientConfig, Sandb
 from nautilus_trader.common import CacheConfig
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
 from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveNodeBuilder
-from nautilus_trader.model import AccountId, AccountType, BookType, Money, OmsType, Venue
+from nautilus_trader.model import AccountId, AccountType, BookType, Currency, Money, OmsType, Venue
 
 from actors.guard import RunGuard
 from catalogs.recording import CatalogRecorder
@@ -218,12 +218,17 @@ class Session:
             problems.append(f"live: the recording is incomplete: {error}")
         names = {str(trader.strategy_id): name for name, trader in self._components.traders.items()}
         orders = order_rows(self._node.cache, names)
+        currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
+        money = self._node.portfolio.equity(Venue(self._source.venue)).get(currency)
         self._node.dispose()
+        del (
+            self._node
+        )  # one process holds one live node at a time, and the node's components hold this session
         problems += self._guard.failures[:1]
         self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
         if problems:
             raise BeaufortError("\n".join([*problems, f"what was done until then is in {self._folder}"]))
-        self._save_state()
+        self._save_state(math.nan if money is None else money.as_double())
 
     def _on_bar(self, ts: int) -> None:
         self._last_bar = ts
@@ -252,13 +257,12 @@ class Session:
         }
         write_run(self._folder, manifest, to_toml(played), self._logs, orders)
 
-    def _save_state(self) -> None:
+    def _save_state(self, equity: float) -> None:
         if not self._last_bar:
             return  # no bar has closed: what an earlier session left still holds
         c = self._components
         parts = {"kernel": c.hub.state, "governor": c.governor.state}
         parts |= {name: stage.save() for name, stage in c.stages.items()}
-        equity = self._logs.equity[-1][1] if self._logs.equity else math.nan
         SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
 
 

@@ -70,7 +70,7 @@ def _bybit(live: LiveSettings) -> tuple[Any, Any]:
 def _okx(live: LiveSettings) -> tuple[Any, Any]:
     types: Any = okx.OKXInstrumentType  # type: ignore[attr-defined]  # absent from the stubs
     config = okx.OKXDataClientConfig(
-        instrument_types=[types.Spot if live.product == "spot" else types.Swap],
+        instrument_types=[types.SPOT if live.product == "spot" else types.SWAP],
         environment=_environment(live, okx.OKXEnvironment.LIVE, okx.OKXEnvironment.DEMO),
         base_url_http=live.base_url_http,
         base_url_ws_public=live.base_url_ws,
@@ -135,7 +135,7 @@ def find_instruments(
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {len(known)} others"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {len(known)} others"
             raise BeaufortError(f"live: {live.instruments or source.venue} has no instrument {name}; {hint}")
     return {name: known[name] for name in wanted}
 
@@ -178,6 +178,8 @@ def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Pat
         run(node, source.venue, live)
     finally:
         node.dispose()
+    if not known:  # some adapters log that they could not connect, and go on
+        raise BeaufortError(f"live: {source.venue} told of no instrument; check the network (and live.base_url_http)")
     return known
 
 

@@ -277,6 +277,8 @@ class GatedStrategy(Strategy):
         view = MarketView(
             ts,
             price,
+            bar.bid,
+            bar.ask,
             bar.values,
             label,
             regime.posterior,
@@ -396,8 +398,12 @@ class GatedStrategy(Strategy):
                 order.removing = True
                 self.cancel_order(order.cid)
                 continue
-            if intent.price == order.price and order.filled + intent.quantity == order.quantity:
-                continue  # rounding took the change away; Nautilus refuses to modify nothing
+            moved = abs(intent.price - order.price) > 0.5 * self._spec.price_increment
+            if (
+                not moved
+                and abs(order.filled + intent.quantity - order.quantity) < 0.5 * self._spec.size_increment
+            ):
+                continue  # nothing is left of the change: Nautilus refuses to modify nothing
             order.pending = True
             self._between.append(intent.id)
             total = Quantity(order.filled + intent.quantity, self._spec.size_precision)

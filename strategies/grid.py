@@ -153,7 +153,8 @@ class GridPolicy:
             self._s.levels,
             self.unit,
             view.position,
-            view.price,
+            view.bid if view.bid > 0 else view.price,
+            view.ask if view.ask > 0 else view.price,
             spec,
             reduce_only=reduce_only,
         )

@@ -23,7 +23,8 @@ def build_ladder(
     levels: int,
     unit: float,
     inventory: float,
-    price: float,
+    bid: float,
+    ask: float,
     spec: ContractSpec,
     *,
     reduce_only: bool = False,
@@ -33,19 +34,21 @@ def build_ladder(
     Level ``k`` stands at ``center - k * spacing``. With an inventory of ``m`` units, buys stand on the levels
     above ``m`` up to ``levels`` and sells on those below ``m`` down to ``-levels``, one unit each (the
     nearest the rest of a unit), so each step out and back earns one spacing, and position plus all orders of
-    a side never exceed ``levels`` units. Orders are passive: a level on the wrong side of ``price`` is moved
+    a side never exceed ``levels`` units. Orders are passive: a level that would take is moved
     to the last tick before it, and orders of one price are one order.
 
     Parameters
     ----------
-    center, spacing, price : float
-        In price units; ``price`` is the market's mid.
+    center, spacing : float
+        In price units.
     levels : int
         Bound of the inventory, in units, on each side.
     unit : float
         Contracts a level.
     inventory : float
         Signed contracts held.
+    bid, ask : float
+        Best prices of the market; without a book both are its last price.
     reduce_only : bool
         Only orders that bring inventory back to zero.
 
@@ -69,9 +72,9 @@ def build_ladder(
             done = k
             level = center - side * k * spacing
             if side > 0:
-                level = min(spec.floor_price(level), _below(price, spec))
+                level = min(spec.floor_price(level), _below(ask, spec))
             else:
-                level = max(spec.ceil_price(level), _above(price, spec))
+                level = max(spec.ceil_price(level), _above(bid, spec))
             if level > 0:
                 rungs[side, level] = rungs.get((side, level), 0.0) + quantity
             k += 1
@@ -80,7 +83,7 @@ def build_ladder(
 
 
 def _below(price: float, spec: ContractSpec) -> float:
-    """The highest tick at which a buy cannot take when the mid is ``price``."""
+    """The highest tick under ``price``."""
     tick = spec.floor_price(price)
     return tick if tick < price else round(tick - spec.price_increment, spec.price_precision)
 

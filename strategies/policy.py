@@ -71,6 +71,8 @@ class MarketView(NamedTuple):
 
     ts: int  # bar close, ns
     price: float  # mid (or last trade or bar close)
+    bid: float  # best prices at the close, NaN without a book
+    ask: float
     features: np.ndarray  # in the order of ``PolicyContext.features``
     regime: int  # index into REGIMES, -1 without a valid model
     posterior: tuple[float, ...]

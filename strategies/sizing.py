@@ -9,7 +9,7 @@ from pydantic import Field
 
 from features.settings import Settings
 
-_FUZZ = 1e-9  # of one increment: what binary floats lose of decimal increments
+_FUZZ = 1e-6  # of one increment: what sums and products of binary floats lose
 
 
 class SizingSettings(Settings):
