@@ -64,6 +64,8 @@ def run_import(
                     if target is None:
                         left_out += len(part)
                         continue
+                    if len(part) == 0:
+                        continue
                     if target not in feeds:
                         definition = instruments.get(target, target)
                         feeds[target] = _make_feed(table, definition, root, writer, summary)

@@ -159,6 +159,8 @@ def find(root: Path, patterns: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
+        if Path(pattern).is_absolute():
+            raise MappingError(f"{pattern}: write paths relative to the folder given with --root ({root})")
         matches = sorted(root.glob(pattern))
         if not matches:
             raise MappingError(

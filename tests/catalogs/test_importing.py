@@ -327,6 +327,13 @@ BOOK_EVENTS = [
 ]
 
 
+def test_a_filter_that_leaves_nothing_writes_nothing(root, tmp_path):
+    _diffs(root / "diffs.parquet", FIRST_UPDATES)
+    _snapshot(root / "snapshot.parquet", T0 + 30, 110, *SNAPSHOT)
+    nothing = DIFFS.replace('rule = "previous"', 'rule = "previous"\nwhere = { U = 7 }')
+    assert run_import(_mapping(nothing), root, tmp_path / "c").added == 0
+
+
 @pytest.mark.parametrize("shape", ["wide", "lists"])
 def test_snapshots_become_the_deltas_between_them(root, tmp_path, shape):
     columns = {"t": [row[0] for row in BOOKS]}
@@ -454,6 +461,10 @@ value = "v"
         (('unit = "ms"', 'unit = "timestamp"'), r"'t' is int64, but its unit is given as 'timestamp'"),
         (('event = "t"', 'event = "type"'), r"'type' is string, but its unit"),
         (('size = "q"', 'size = "type"'), r"column 'type', row 0: 'MARKET' is not a number"),
+        (
+            ('"trades*.csv*"', '"/somewhere/trades.csv"'),
+            r"write paths relative to the folder given with --root",
+        ),
         (('"trades*.csv*"', '"nothing*"'), r"no file matches 'nothing\*' under .*--root"),
         (('type = "MARKET"', 'm = "MARKET"'), r"column 'm' is bool, which cannot equal"),
         (
