@@ -34,8 +34,8 @@ def build_ladder(
     Level ``k`` stands at ``center - k * spacing``. With an inventory of ``m`` units, buys stand on the levels
     above ``m`` up to ``levels`` and sells on those below ``m`` down to ``-levels``, one unit each (the
     nearest the rest of a unit), so each step out and back earns one spacing, and position plus all orders of
-    a side never exceed ``levels`` units. Orders are passive: a level that would take is moved
-    to the last tick before it, and orders of one price are one order.
+    a side never exceed ``levels`` units. Orders are passive: a level that would take is moved to the last
+    tick that does not, and orders of one price are one order.
 
     Parameters
     ----------

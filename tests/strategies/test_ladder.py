@@ -11,7 +11,7 @@ SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3)
 
 
 def ladder(inventory, price=100.0, center=100.0, **kw):
-    return [tuple(r[:3]) for r in build_ladder(center, 1.0, 3, 0.5, inventory, price, SPEC, **kw)]
+    return [tuple(r[:3]) for r in build_ladder(center, 1.0, 3, 0.5, inventory, price, price, SPEC, **kw)]
 
 
 def test_flat_ladder_is_symmetric():
@@ -75,16 +75,16 @@ def test_more_inventory_than_levels_is_sold_at_the_outermost():
 def test_inventory_stays_bounded_and_orders_passive(units, price, spacing, levels, unit):
     unit = SPEC.floor_quantity(unit)
     inventory = round(units * unit, 3)
-    rungs = build_ladder(100.0, spacing, levels, unit, inventory, price, SPEC)
+    rungs = build_ladder(100.0, spacing, levels, unit, inventory, price - 0.2, price + 0.2, SPEC)
     most = max(levels * unit, abs(inventory))
     for side in (1, -1):
         total = sum(r.quantity for r in rungs if r.side == side)
         assert side * inventory + total <= most + 1e-6
     for r in rungs:
-        assert r.side * (price - r.price) > 0
+        assert r.price < price + 0.2 if r.side > 0 else r.price > price - 0.2
         assert SPEC.floor_quantity(r.quantity) == r.quantity
     assert len({(r.side, r.price) for r in rungs}) == len(rungs)
-    home = build_ladder(100.0, spacing, levels, unit, inventory, price, SPEC, reduce_only=True)
+    home = build_ladder(100.0, spacing, levels, unit, inventory, price, price, SPEC, reduce_only=True)
     assert sum(r.quantity for r in home) <= abs(inventory) + 1e-9
     assert all(r.side * inventory < 0 for r in home)
 

@@ -1,8 +1,8 @@
-"""A tiny hand-made market in a real backtest engine: one quote a second, and a script of what the stages say."""
+"""A tiny hand-made market in a real backtest engine, and a script of what the stages say."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -113,6 +113,7 @@ class ScriptConfig:
     actor_id: ActorId
     prices: Sequence[float]
     says: Callable[[int], Says]
+    guard: RunGuard
 
 
 class Script(DataActor):
@@ -124,7 +125,9 @@ class Script(DataActor):
         self._bar = 0
 
     def on_start(self) -> None:
-        self.clock.set_timer_ns("bars", S, start_time_ns=START + GRACE, callback=self._close)
+        self.clock.set_timer_ns(
+            "bars", S, start_time_ns=START + GRACE, callback=self._c.guard.watch(self, self._close)
+        )
 
     def _close(self, _event: Any) -> None:
         i = self._bar
@@ -141,13 +144,14 @@ class Script(DataActor):
         )
         self.publish_message("forecast", Forecast(ts, said.up, said.down))
         self.publish_message("risk", RiskState(ts, said.permit, said.size_factor, said.equity, 0.0))
-        values = np.array([float(i), self._c.prices[i]])
-        self.publish_message("features", FeatureBar(ts, values, True, self._c.prices[i]))
+        price, half = self._c.prices[i], HALF_SPREAD
+        values = np.array([float(i), price])
+        self.publish_message("features", FeatureBar(ts, values, True, price, price - half, price + half))
 
 
 @dataclasses.dataclass
 class Played:
-    """What a run left: records as dicts, the strategies, the orders and positions of the cache, the failures."""
+    """What a run left: records as dicts, strategies, orders, the net position, failures."""
 
     decisions: list[dict[str, Any]]
     fills: list[dict[str, Any]]
@@ -166,16 +170,27 @@ class Played:
         )
 
 
+def ticks(prices: Sequence[float]) -> Iterator[tuple[int, float]]:
+    """When the market moves: prices change in the middle of a bar, and stand still around its close.
+
+    The venue carries out what has arrived when the next event comes, hence two events after a close.
+    """
+    for i, price in enumerate(prices):
+        if i:
+            yield START + i * S + S // 5, prices[i - 1]
+            yield START + i * S + 3 * S // 10, prices[i - 1]
+        yield START + i * S + S // 2, price
+
+
 def quotes(instrument: Any, prices: Sequence[float], size: float = 1_000.0) -> list[Any]:
-    """A quote every half second, and a trade behind it; the price holds from half a second before a bar's close."""
+    """Best bid and ask at every tick."""
     iid, pp, sp = instrument.id, instrument.price_precision, instrument.size_precision
-    data: list[Any] = []
     half = max(HALF_SPREAD, instrument.price_increment.as_double() / 2)
-    for i, p in enumerate(prices):
-        for at in (START + i * S + S // 2, START + (i + 1) * S - 1):
-            amount = Quantity(size, sp)
-            data.append(QuoteTick(iid, Price(p - half, pp), Price(p + half, pp), amount, amount, at, at))
-    return data
+    amount = Quantity(size, sp)
+    return [
+        QuoteTick(iid, Price(p - half, pp), Price(p + half, pp), amount, amount, at, at)
+        for at, p in ticks(prices)
+    ]
 
 
 def trades(instrument: Any, prices: Sequence[float]) -> list[Any]:
@@ -209,20 +224,19 @@ def minute_like_bars(instrument: Any, prices: Sequence[float]) -> list[Any]:
 
 
 def book(instrument: Any, prices: Sequence[float], size: float = 50.0) -> list[Any]:
-    """An L2 book of three levels a side, redrawn every half second."""
+    """An L2 book of three levels a side, redrawn at every tick."""
     iid, pp, sp = instrument.id, instrument.price_precision, instrument.size_precision
     data = []
-    for i, p in enumerate(prices):
-        for at in (START + i * S + S // 2, START + (i + 1) * S - 1):
-            empty = BookOrder(OrderSide.BUY, Price(0, pp), Quantity(0, sp), 0)
-            deltas = [OrderBookDelta(iid, BookAction.CLEAR, empty, 0, i, at, at)]
-            for k in range(3):
-                away = HALF_SPREAD + 0.1 * k
-                for side, level in ((OrderSide.BUY, p - away), (OrderSide.SELL, p + away)):
-                    flags = 128 if k == 2 and side is OrderSide.SELL else 0
-                    order = BookOrder(side, Price(level, pp), Quantity(size, sp), 0)
-                    deltas.append(OrderBookDelta(iid, BookAction.ADD, order, flags, i, at, at))
-            data.append(OrderBookDeltas(iid, deltas))
+    for i, (at, p) in enumerate(ticks(prices)):
+        empty = BookOrder(OrderSide.BUY, Price(0, pp), Quantity(0, sp), 0)
+        deltas = [OrderBookDelta(iid, BookAction.CLEAR, empty, 0, i, at, at)]
+        for k in range(3):
+            away = HALF_SPREAD + 0.1 * k
+            for side, level in ((OrderSide.BUY, p - away), (OrderSide.SELL, p + away)):
+                flags = 128 if k == 2 and side is OrderSide.SELL else 0
+                order = BookOrder(side, Price(level, pp), Quantity(size, sp), 0)
+                deltas.append(OrderBookDelta(iid, BookAction.ADD, order, flags, i, at, at))
+        data.append(OrderBookDeltas(iid, deltas))
     return data
 
 
@@ -239,7 +253,7 @@ def play(
     book_type: BookType = BookType.L1_MBP,
     policy: Any = None,
 ) -> Played:
-    """Run strategies ``s0, s1, …`` over the market of ``prices``; ``policy`` replaces the first one's policy."""
+    """Run strategies ``s0, s1, …`` over the market; ``policy`` replaces the first one's."""
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
     guard = RunGuard()
@@ -293,7 +307,7 @@ def play(
         )
         engine.add_instrument(instrument)
         engine.add_data(list(data))
-        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says)))
+        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says, guard)))
         for strategy in strategies:
             engine.add_strategy(strategy)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
