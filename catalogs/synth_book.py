@@ -123,8 +123,10 @@ def requote(book: Book, tape: Tape, rng: np.random.Generator, quoting: Quoting) 
             _remove(book, tape, side, 0)
     for side in range(2):
         fair = quoting.price if side == BID else -quoting.price
-        if counts[side] == 0 or keys[side, 0] < fair - 1.5 * quoting.half:
-            _insert(book, tape, rng, quoting, side, 0, int(np.floor(fair - quoting.half)))
+        bare = counts[side] == 0 or keys[side, 0] < fair - 1.5 * quoting.half
+        best = int(np.floor(fair - quoting.half))
+        if bare and (counts[side] == 0 or keys[side, 0] < best):
+            _insert(book, tape, rng, quoting, side, 0, best)
             _fill_holes(book, tape, rng, quoting, side)
         extend(book, tape, rng, quoting, side)
 
