@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters.sandbox import SandboxExecutionClientConfig, SandboxExecutionClientFactory
-from nautilus_trader.common import CacheConfig
+from nautilus_trader.common import Cache, CacheConfig
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
 from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveNodeBuilder
-from nautilus_trader.model import AccountId, AccountType, BookType, Currency, Money, OmsType, Venue
+from nautilus_trader.model import (
+    AccountId,
+    AccountType,
+    BookType,
+    Currency,
+    LiquiditySide,
+    Money,
+    OmsType,
+    OrderFilled,
+    OrderSide,
+    Venue,
+)
 
 from actors.guard import RunGuard
 from catalogs.recording import CatalogRecorder
@@ -218,6 +230,7 @@ class Session:
             problems.append(f"live: the recording is incomplete: {error}")
         names = {str(trader.strategy_id): name for name, trader in self._components.traders.items()}
         orders = order_rows(self._node.cache, names)
+        self._logs.fills += _unseen_fills(self._node.cache, names, self._logs)
         currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
         money = self._node.portfolio.equity(Venue(self._source.venue)).get(currency)
         self._node.dispose()
@@ -264,6 +277,35 @@ class Session:
         parts = {"kernel": c.hub.state, "governor": c.governor.state}
         parts |= {name: stage.save() for name, stage in c.stages.items()}
         SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
+
+
+def _unseen_fills(cache: Cache, names: dict[str, str], logs: RunLogs) -> list[tuple[Any, ...]]:
+    """Fills after the strategies had stopped, those that close positions, as rows of ``fills.parquet``."""
+    seen = Counter(row[1] for row in logs.fills)
+    _, _, price, _, regime, risk_on = (
+        logs.equity[-1] if logs.equity else (0, 0.0, math.nan, 0.0, "none", False)
+    )
+    rows = []
+    for order in cache.orders():
+        identity = str(order.client_order_id)
+        fills = [event for event in order.events() if isinstance(event, OrderFilled)]
+        for fill in fills[seen[identity] :]:
+            rows.append(
+                (
+                    fill.ts_event,
+                    identity,
+                    names[str(order.strategy_id)],
+                    1 if order.side is OrderSide.BUY else -1,
+                    fill.last_qty.as_double(),
+                    fill.last_px.as_double(),
+                    0.0 if fill.commission is None else fill.commission.as_double(),
+                    fill.liquidity_side is LiquiditySide.MAKER,
+                    price,
+                    regime,
+                    risk_on,
+                )
+            )
+    return sorted(rows)
 
 
 def _with_balance(config: RunConfig, equity: float) -> RunConfig:

@@ -1,0 +1,165 @@
+"""A session stopped by SIGINT: what it leaves, and the backtest of what it recorded."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pandas.testing import assert_frame_equal
+from toy import loopback, prepare, toy_config
+
+import engine.live
+from catalogs.layout import files
+from engine.backtest import run_backtest
+from engine.config import load_config
+from engine.errors import BeaufortError
+from engine.live import run_live
+from engine.live_state import SessionState
+
+_TOY = Path(__file__).with_name("toy.py")
+_REPOSITORY = _TOY.parents[2]
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_REPOSITORY)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    prepare(folder, 60)
+    return folder
+
+
+def _session(root, seconds):
+    """Start a session, send it SIGINT after ``seconds`` of trading; its run folder."""
+    known = set((root / "runs").glob("*"))
+    process = subprocess.Popen(
+        [sys.executable, _TOY, root],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=_ENVIRONMENT,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (begun := set((root / "runs").glob("*/catalog")) - {f / "catalog" for f in known}):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return begun.pop().parent
+
+
+@pytest.fixture(scope="module")
+def session(root):
+    return _session(root, 10)
+
+
+def test_sigint_leaves_a_whole_run_and_no_exposure(root, session):
+    manifest = json.loads((session / "manifest.json").read_text())
+    assert manifest["complete"]
+    assert manifest["mode"] == "sandbox"
+    assert manifest["late_events"] == 0
+    orders = pq.read_table(session / "orders.parquet")
+    assert set(orders["status"].to_pylist()) <= {"filled", "canceled", "rejected"}
+    assert "canceled" in orders["status"].to_pylist()
+    fills = pq.read_table(session / "fills.parquet")
+    bought = np.array(fills["side"]) * np.array(fills["qty"])
+    assert len(bought) > 4
+    assert abs(bought.sum()) < 1e-9
+    assert SessionState.load(root / "state" / "toy.npz").last_bar == manifest["end"]
+
+
+def test_a_backtest_of_the_recording_takes_the_same_decisions(session):
+    _assert_same(session, "faithful")
+
+
+@pytest.mark.slow
+def test_a_longer_session_in_both_modes(tmp_path):
+    prepare(tmp_path, 60)
+    folder = _session(tmp_path, 30)
+    assert len(pq.read_table(folder / "decisions.parquet")) > 80
+    _assert_same(folder, "faithful")
+    _assert_same(folder, "replay")
+
+
+def _assert_same(session, mode):
+    """Every column of decisions and equity; of fills all but their time.
+
+    In a live node a bar is closed a millisecond or so after it was due, and an order reaches the simulated
+    venue that much later than in a backtest.
+    """
+    played, complete = run_backtest(load_config(session / "config.toml"), mode, quiet=True)
+    assert complete
+    for table in ("decisions", "equity"):
+        ours, theirs = (pq.read_table(f / f"{table}.parquet").to_pandas() for f in (session, played))
+        assert len(ours) > 5
+        assert_frame_equal(ours, theirs, check_exact=True)
+    ours, theirs = (pq.read_table(f / "fills.parquet").to_pandas() for f in (session, played))
+    ours = ours[: len(theirs)]  # the last fills of a live session are those that flatten it
+    assert len(theirs) > 3
+    assert_frame_equal(ours.drop(columns="ts"), theirs.drop(columns="ts"), check_exact=True)
+    delay = (ours["ts"] - theirs["ts"]).to_numpy()
+    delay = np.array(ours["ts"]) - np.array(theirs["ts"])
+    assert (delay >= 0).all()
+    assert (delay < 60_000_000).all()  # else the quiet time of the venue would not have covered it
+
+
+def _config(root, folder, warmup="4s"):
+    """The toy run with run folders and state in ``folder``."""
+    backtest = {"start": "2026-01-06", "end": "2026-01-07", "warmup": warmup, "runs": str(folder / "runs")}
+    live = {"adapter": "binance", "state": str(folder / "state"), "connect_timeout": "20s"}
+    return toy_config(root, backtest=backtest, live=live)
+
+
+def _rows(folder, table):
+    (run,) = (folder / "runs").glob("*")
+    return pq.read_table(run / f"{table}.parquet")
+
+
+def test_a_session_goes_on_where_the_last_one_stopped(root, session, tmp_path):
+    left = SessionState.load(root / "state" / "toy.npz")
+    left.save(tmp_path / "state" / "toy.npz")
+    run_live(
+        _config(root, tmp_path, warmup="600s"), 3, loopback(root)
+    )  # from nothing it would decide nothing
+    assert set(_rows(tmp_path, "decisions")["regime"].to_pylist()[:2]) <= {"trend", "chop", "stress"}
+    assert _rows(tmp_path, "equity")["equity"][0].as_py() == pytest.approx(left.equity, abs=1e-8)
+
+
+@pytest.mark.parametrize("change", ["age", "features"])
+def test_a_state_too_old_or_of_other_features_only_keeps_the_account(root, session, tmp_path, change):
+    left = SessionState.load(root / "state" / "toy.npz")
+    changes = {"last_bar": left.last_bar - 10**12} if change == "age" else {"identity": "another"}
+    dataclasses.replace(left, **changes).save(tmp_path / "state" / "toy.npz")
+    run_live(_config(root, tmp_path, warmup="1s"), 3, loopback(root))
+    assert len(_rows(tmp_path, "decisions")) > 0
+    assert _rows(tmp_path, "decisions")["regime"].to_pylist()[0] == "none"
+    assert _rows(tmp_path, "equity")["equity"][0].as_py() == pytest.approx(left.equity, abs=1e-8)
+
+
+def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, monkeypatch):
+    assemble = engine.live.assemble
+
+    def sabotaged(*args, **kwargs):
+        components = assemble(*args, **kwargs)
+        monkeypatch.setattr(components.stages["regime"], "step", lambda ts, row: 1 / 0)
+        return components
+
+    monkeypatch.setattr(engine.live, "assemble", sabotaged)
+    with pytest.raises(BeaufortError, match="ZeroDivisionError"):
+        run_live(_config(root, tmp_path), 20, loopback(root))
+    (folder,) = (tmp_path / "runs").glob("*")
+    assert not json.loads((folder / "manifest.json").read_text())["complete"]
+    assert files(folder / "catalog", "mark", "BTCUSDT-PERP.LOOP")
+    assert not (tmp_path / "state").exists()
