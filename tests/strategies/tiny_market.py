@@ -114,6 +114,7 @@ class ScriptConfig:
     prices: Sequence[float]
     says: Callable[[int], Says]
     guard: RunGuard
+    standing: list[Any]  # receives the orders that stand when the run ends, before strategies cancel them
 
 
 class Script(DataActor):
@@ -128,6 +129,9 @@ class Script(DataActor):
         self.clock.set_timer_ns(
             "bars", S, start_time_ns=START + GRACE, callback=self._c.guard.watch(self, self._close)
         )
+
+    def on_stop(self) -> None:
+        self._c.standing.extend(self.cache.orders_open())
 
     def _close(self, _event: Any) -> None:
         i = self._bar
@@ -257,6 +261,7 @@ def play(
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
     guard = RunGuard()
+    standing: list[Any] = []
     decisions: list[tuple[Any, ...]] = []
     fills: list[tuple[Any, ...]] = []
     several = [settings] if isinstance(settings, PolicySettings) else list(settings)
@@ -307,7 +312,7 @@ def play(
         )
         engine.add_instrument(instrument)
         engine.add_data(list(data))
-        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says, guard)))
+        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says, guard, standing)))
         for strategy in strategies:
             engine.add_strategy(strategy)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
@@ -318,7 +323,7 @@ def play(
             [dict(zip(FILL_COLUMNS, row, strict=True)) for row in fills],
             strategies,
             sorted(cache.orders(), key=lambda o: o.ts_init),
-            cache.orders_open(),
+            standing,
             sum(p.signed_qty for p in positions),
             guard.failures,
         )

@@ -1,0 +1,169 @@
+"""The grid in a real backtest engine: ladder, fills, inventory, requotes, broken range, hand-over."""
+
+import numpy as np
+import pytest
+from nautilus_trader.model import QuoteTick
+
+from strategies.governor import RiskSettings
+from strategies.grid import GridSettings
+from strategies.sizing import SizingSettings
+from tests.strategies.tiny_market import CHOP, START, TREND, S, Says, linear_perpetual, play, quotes
+
+FIXED = SizingSettings(risk_fraction=0.01, volatility_target=None, kelly_fraction=None)
+GRID = GridSettings(
+    sizing=FIXED, levels=2, fair_half_life=1e-9, spacing_volatilities=1.0, skew=0.0, break_levels=2.0
+)
+STILL = GRID.model_copy(update={"fair_half_life": 1.0, "requote": 1e6})  # the ladder stays where it was drawn
+
+
+def chop(i, **kw):
+    return Says(regime=CHOP, volatility=0.01, **kw)
+
+
+def test_the_ladder_stands_around_the_fair_value():
+    played = play(STILL, [100.0] * 4, chop)
+    assert not played.failures
+    assert played.actions() == ["ladder", "hold", "hold", "hold"]
+    # Spacing 1 % of 100. Losing 100 over (0.5 * (2 - 1) + 2) spacings is 40 contracts, 20 a level.
+    standing = sorted((o.price.as_double(), str(o.side), o.quantity.as_double()) for o in played.open_orders)
+    assert standing == [
+        (98.0, "BUY", 20.0),
+        (99.0, "BUY", 20.0),
+        (101.0, "SELL", 20.0),
+        (102.0, "SELL", 20.0),
+    ]
+    assert all(o.is_post_only for o in played.open_orders)
+    assert (played.at(0)["bound"], played.at(0)["size"]) == ("fixed_fractional", 80.0)
+
+
+def test_a_filled_level_is_answered_by_the_order_that_closes_it():
+    prices = [100.0, 100.0, 98.8, 98.8, 98.8, 100.3, 100.3, 100.3]
+    played = play(STILL, prices, chop)
+    assert not played.failures
+    assert [(f["side"], f["price"], f["qty"], f["maker"]) for f in played.fills] == [
+        (1, 99.0, 20.0, True),
+        (-1, 100.0, 20.0, True),
+    ]
+    # One fill, one new order; nothing else was touched.
+    assert played.at(2)["client_order_ids"].count("O-") == 1
+    assert played.net == 0.0
+    standing = sorted(o.price.as_double() for o in played.open_orders)
+    assert standing == [98.0, 99.0, 101.0, 102.0]
+
+
+def test_every_fill_is_a_maker_and_inventory_stays_bounded():
+    rng = np.random.default_rng(5)
+    prices = np.round(100 + 1.5 * np.sin(np.arange(300) / 9) + 0.4 * rng.standard_normal(300), 1).tolist()
+    greedy = SizingSettings(risk_fraction=None, volatility_target=100.0, kelly_fraction=None)
+    shape = {"fair_half_life": 30.0, "levels": 3, "break_levels": 50.0, "skew": 0.5, "sizing": greedy}
+    settings = GRID.model_copy(update=shape)
+    played = play(settings, prices, chop, risk=RiskSettings(exposure_cap=0.3))
+    assert not played.failures
+    assert len(played.fills) > 20
+    assert all(f["maker"] for f in played.fills)
+    inventory = np.cumsum([f["side"] * f["qty"] for f in played.fills])
+    assert np.abs(inventory).max() <= 0.3 * 10_000 / min(prices)
+    assert np.abs(inventory).max() > 0.2 * 10_000 / max(prices)
+    assert len(played.decisions) == 300
+
+
+def test_few_commands_while_the_fair_value_hardly_moves():
+    prices = [round(100 + 0.2 * (i % 2), 1) for i in range(40)]
+    played = play(GRID.model_copy(update={"fair_half_life": 20.0}), prices, chop)
+    drawn = [i for i, a in enumerate(played.actions()) if a == "ladder"]
+    assert len(drawn) == 1
+    assert len(played.orders) == 4
+
+
+def test_the_ladder_follows_by_moving_its_orders():
+    prices = [100.0] * 3 + [100.9] * 6
+    played = play(GRID, prices, chop)  # the fair value is the price
+    assert not played.failures
+    assert len(played.orders) == 4  # moved, not cancelled and sent anew
+    assert sorted(o.price.as_double() for o in played.open_orders) == [98.8, 99.8, 102.0, 103.0]
+
+
+def test_the_spacing_covers_the_fees_and_some_ticks():
+    calm = play(GRID, [100.0] * 3, lambda i: Says(regime=CHOP, volatility=1e-6))
+    asks = sorted(o.price.as_double() for o in calm.open_orders if str(o.side) == "SELL")
+    assert asks == [100.2, 100.4]  # two ticks; one and a half fee round trips are 0.06
+
+
+def test_risk_off_widens_the_spacing_and_halves_the_size():
+    played = play(STILL, [100.0] * 3, lambda i: chop(i, risk_on=False))
+    standing = sorted((o.price.as_double(), o.quantity.as_double()) for o in played.open_orders)
+    # Twice the spacing halves what the stop allows, the risk-off factor halves it again: 5 a level.
+    assert standing == [(96.0, 5.0), (98.0, 5.0), (102.0, 5.0), (104.0, 5.0)]
+
+
+def test_a_broken_range_closes_and_pauses():
+    prices = [100.0] * 3 + [98.9, 97.9] + [93.0] * 4 + [93.0] * 6
+    settings = GRID.model_copy(update={"fair_half_life": 3.0, "requote": 1e6, "pause": 4 * 10**9})
+    played = play(settings, prices, chop)
+    assert not played.failures
+    stopped = played.actions().index("stop")
+    assert played.decisions[stopped]["reason"] == "range broken"
+    assert played.decisions[stopped + 1]["reason"] == "range broken, pausing"
+    taker = [f for f in played.fills if not f["maker"]]
+    assert [f["side"] for f in taker] == [-1]
+    assert sum(f["side"] * f["qty"] for f in played.fills) == 0
+    again = played.actions().index("ladder", stopped)
+    assert again - stopped == 4
+
+
+@pytest.mark.parametrize("permit", ["active", "reduce_only"])
+def test_leaving_works_the_position_out_reduce_only(permit):
+    prices = [100.0, 100.0, 98.8, 98.8, 98.8, 98.8, 98.8, 100.3, 100.3, 100.3]
+
+    def says(i):
+        if i < 4:
+            return chop(i)
+        return (
+            chop(i, permit="reduce_only") if permit == "reduce_only" else Says(regime=TREND, volatility=0.01)
+        )
+
+    played = play(STILL.model_copy(update={"fair_half_life": 1.5, "skew": 0.0}), prices, says)
+    assert not played.failures
+    late = [o for o in played.orders if o.ts_init > played.at(4)["ts"]]
+    assert late
+    assert all(o.is_reduce_only and str(o.side) == "SELL" for o in late)
+    assert [(f["side"], f["maker"]) for f in played.fills] == [(1, True), (-1, True)]
+    assert played.net == 0.0
+    assert played.open_orders == []
+
+
+def test_leaving_by_flattening():
+    prices = [100.0, 100.0, 98.8, 98.8, 98.8, 98.8]
+    says = lambda i: chop(i) if i < 3 else Says(regime=TREND, volatility=0.01)  # noqa: E731
+    played = play(STILL.model_copy(update={"on_leave": "flatten"}), prices, says)
+    assert played.at(3)["action"] == "flatten"
+    assert played.net == 0.0
+    assert played.open_orders == []
+
+
+def test_a_rejected_quote_is_tried_again_at_a_passive_price():
+    # The market jumps up through a sell level after the bar closed, before the ladder arrives.
+    instrument = linear_perpetual()
+    prices = [100.0, 101.5, 101.5, 101.5]
+    at = START + S + S // 5 - 1
+    jump = QuoteTick(
+        instrument.id,
+        instrument.make_price(101.4),
+        instrument.make_price(101.6),
+        instrument.make_qty(1_000),
+        instrument.make_qty(1_000),
+        at,
+        at,
+    )
+    data = [q for q in quotes(instrument, prices) if not at < q.ts_init < START + S + S // 2]
+    played = play(STILL, prices, chop, data=[*data, jump])
+    assert not played.failures
+    assert [str(o.status) for o in played.orders].count("REJECTED") == 1
+    assert all(f["maker"] for f in played.fills)
+    assert sorted(o.price.as_double() for o in played.open_orders if str(o.side) == "SELL") == [101.5, 102.0]
+
+
+def test_no_forecast_no_ladder():
+    played = play(GRID, [100.0] * 3, lambda i: Says(regime=CHOP, volatility=float("nan")))
+    assert [d["reason"] for d in played.decisions] == ["no volatility forecast"] * 3
+    assert played.orders == []
