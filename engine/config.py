@@ -87,11 +87,15 @@ class ScheduleSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The training span, and where bundles go. Nothing at or after ``end`` is read."""
+    """The training span, and where bundles go. Nothing at or after ``end`` is read.
+
+    ``catalog``: train on another catalog than is traded, one with the same instruments.
+    """
 
     start: Time
     end: Time
     bundles: Path
+    catalog: Path | None = None
     valid_to: Time | None = None
     schedule: ScheduleSettings | None = None
 

@@ -54,6 +54,9 @@ def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> 
 
     Returns the bundles' folders, in order of time.
     """
+    if config.train.catalog is not None:
+        data = config.data.model_copy(update={"catalog": config.train.catalog})
+        config = config.model_copy(update={"data": data})
     market = Market(config)
     fingerprint = market.fingerprint()
     identity = _identity(config)
