@@ -41,7 +41,7 @@ class HmmSettings(RegimeSettings):
     dispersion: str = "realized_volatility_60"
     n_states: int = Field(default=5, ge=3, le=8)
     covariance: Literal["full", "diag"] = "full"
-    starts: int = Field(default=3, ge=1)
+    starts: int = Field(default=5, ge=1)
     iterations: int = Field(default=100, ge=1)
     stickiness: float = Field(default=0.0, ge=0)
     clip: float = Field(default=6.0, gt=0)
