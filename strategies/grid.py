@@ -62,6 +62,7 @@ class GridPolicy:
         self.spacing = 0.0
         self.unit = 0.0
         self.bound = ""
+        self._settled: tuple[Any, ...] | None = None  # the situation in which the ladder needs no command
 
     def decide(self, view: MarketView) -> Decision:
         self._average(view.price)
@@ -146,20 +147,31 @@ class GridPolicy:
         )
 
     def _draw(self, view: MarketView, action: str, *, reduce_only: bool) -> Decision:
+        drawn = (self.center, self.spacing, self.unit, view.position, view.orders, reduce_only)
+        if drawn == self._settled:
+            return Decision("hold", "ladder stands")
+        self._settled = None
         spec = self._context.spec
+        bid = view.bid if view.bid > 0 else view.price
+        ask = view.ask if view.ask > 0 else view.price
         wanted = build_ladder(
             self.center,
             self.spacing,
             self._s.levels,
             self.unit,
             view.position,
-            view.bid if view.bid > 0 else view.price,
-            view.ask if view.ask > 0 else view.price,
+            bid,
+            ask,
             spec,
             reduce_only=reduce_only,
         )
         intents = requote(view.orders, wanted, spec.size_increment)
         if not intents:
+            # Unless an order may have been held back from taking, only a fill or a new centre can change it.
+            if all(
+                r.side * ((ask if r.side > 0 else bid) - r.price) > 1.5 * spec.price_increment for r in wanted
+            ):
+                self._settled = drawn
             return Decision("hold", "ladder stands")
         return Decision(action, f"{len(wanted)} orders wanted", intents, bound=self.bound)
 
