@@ -1,6 +1,7 @@
 """A session stopped by SIGINT: what it leaves, and the backtest of what it recorded."""
 
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -58,6 +59,13 @@ def _session(root, seconds):
         process.kill()
     assert process.returncode == 0, output
     return begun.pop().parent
+
+
+@pytest.fixture(autouse=True)
+def _one_node_at_a_time():
+    """Nautilus allows one live node a thread, and the traces of cancelled tasks hold on to the last one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
