@@ -26,22 +26,25 @@ class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
     ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule
-    reads, a log return over many bars and a realized volatility. ``n_states``: five are trends up and down,
-    chop at two levels of volatility, and stress; calm is no single Gaussian. ``starts``: fits from different
-    starting points, of which the likeliest with all three names wins. ``stickiness``: prior transitions of
-    each state to itself, as a share of the training bars. ``clip``: standard deviations at which standardised
-    features are cut, so that one freak value cannot carry a verdict. ``min_variance``: floor of a state's
-    variances, where one is the feature's variance over all bars. ``max_rows``: a longer span is thinned to
-    this many bars, in blocks.
+    reads, a log return over many bars and a realized volatility. ``mirror``: those of them that change sign
+    where up and down are exchanged (returns, signed flow); given, the fit also sees the training span upside
+    down, so that trends up and down are equals however few of one kind it held. ``n_states``: five are trends
+    up and down, chop at two levels of volatility, and stress; calm is no single Gaussian. ``starts``: fits
+    from different starting points, of which the likeliest with all three names wins. ``stickiness``: prior
+    transitions of each state to itself, as a share of the training bars. ``clip``: standard deviations at
+    which standardised features are cut, so that one freak value cannot carry a verdict. ``min_variance``:
+    floor of a state's variances, where one is the feature's variance over all bars. ``max_rows``: a longer
+    span is thinned to this many bars, in blocks.
     """
 
     kind: Literal["hmm"] = "hmm"
     features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
     direction: str = "log_return_60"
     dispersion: str = "realized_volatility_60"
+    mirror: tuple[str, ...] = ()
     n_states: int = Field(default=5, ge=3, le=8)
     covariance: Literal["full", "diag"] = "full"
-    starts: int = Field(default=5, ge=1)
+    starts: int = Field(default=3, ge=1)
     iterations: int = Field(default=100, ge=1)
     stickiness: float = Field(default=0.0, ge=0)
     clip: float = Field(default=6.0, gt=0)
@@ -52,6 +55,10 @@ class HmmSettings(RegimeSettings):
 
     @model_validator(mode="after")
     def _roles_are_features(self) -> Self:
+        if absent := set(self.mirror) - set(self.features):
+            raise ValueError(
+                f"mirror = {sorted(absent)} are not among features {list(self.features)}; add them"
+            )
         for role in ("direction", "dispersion"):
             if getattr(self, role) not in self.features:
                 raise ValueError(
@@ -76,6 +83,10 @@ class HmmSettings(RegimeSettings):
     def fit_posterior(self, table: FeatureTable, seed: int) -> "HmmFilter":
         """The posterior filter alone; see ``fit``."""
         rows, lengths = self._training_rows(table)
+        if self.mirror:
+            image = rows.copy()
+            image[:, [self.features.index(name) for name in self.mirror]] *= -1
+            rows, lengths = np.concatenate((rows, image)), lengths * 2
         scaler = Scaler.fit(rows, self.features, self.clip)
         z = scaler(rows)
         direction = rows[:, self.features.index(self.direction)]

@@ -24,7 +24,7 @@ from tests.conformance import check_laws
 NAMES = ("trend", "trend", "chop", "stress")
 REGIME_OF_STATE = np.array([REGIMES.index(name) for name in NAMES])
 FEATURES = ("log_return_60", "realized_volatility_60", "cvd_change_60")
-SETTINGS = HmmSettings(features=FEATURES)
+SETTINGS = HmmSettings(features=FEATURES, mirror=("log_return_60", "cvd_change_60"), starts=2)
 
 
 def market(seed: int, n: int = 12_000, window: int = 60) -> tuple[FeatureTable, np.ndarray]:
@@ -314,3 +314,16 @@ def test_every_detector_is_in_the_union(table: FeatureTable) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             assert detector.fit(table, 1).inputs == detector.columns
+
+
+def test_mirrored_fit_is_the_same_for_the_market_upside_down() -> None:
+    table, _ = market(2)
+    signed = ("log_return_60", "cvd_change_60")
+    mirrored = HmmSettings(features=FEATURES, mirror=signed, starts=1)
+    turned = table.values * np.where(np.isin(table.names, signed), -1.0, 1.0)
+    upside_down = FeatureTable(table.ts, table.names, turned)
+    a, b = (mirrored.fit_posterior(t, 7) for t in (table, upside_down))
+    ours, theirs = a.run(table.columns(FEATURES)), b.run(upside_down.columns(FEATURES))
+    np.testing.assert_allclose(ours, theirs, atol=0.02, equal_nan=True)
+    with pytest.raises(ValueError, match="mirror"):
+        HmmSettings(features=FEATURES, mirror=("log_return_5",))
