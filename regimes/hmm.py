@@ -17,6 +17,7 @@ from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
 from regimes.naming import NamingSettings, name_states
 
+_CONSTANT = "hmm: feature {!r} is constant over the training span; drop it from 'features'"
 _BLOCK = (
     2_000  # bars; a span longer than ``max_rows`` is thinned by whole blocks, so that transitions stay real
 )
@@ -146,6 +147,9 @@ class HmmSettings(RegimeSettings):
                 f"hmm: {len(index)} complete rows of {', '.join(self.features)} in the training span, "
                 f"{self.n_states} states need {least}; train on a longer span or drop a missing feature"
             )
+        constant = np.flatnonzero(np.ptp(values[index], axis=0) == 0)
+        if len(constant):
+            raise ValueError(_CONSTANT.format(self.features[constant[0]]))
         breaks = np.flatnonzero(np.diff(index) > 1) + 1
         return values[index], np.diff([0, *breaks, len(index)]).tolist()
 
@@ -230,9 +234,7 @@ class Scaler(NamedTuple):
             x = np.clip(x, low, high)
             center[j], scale[j] = x.mean(), x.std()
             if not scale[j] > 1e-12 * abs(center[j]):
-                raise ValueError(
-                    f"hmm: feature {name!r} is constant over the training span; drop it from 'features'"
-                )
+                raise ValueError(_CONSTANT.format(name))
         return cls(floor, center, scale, clip)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
