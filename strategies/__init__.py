@@ -24,7 +24,7 @@ def union() -> Any:
     return Union[tuple(sorted(PolicySettings.__subclasses__(), key=lambda c: c.__name__))]  # noqa: UP007
 
 
-StrategySettings = Annotated[union(), Field(discriminator="kind")]
+StrategySettings = Annotated[union(), Field(discriminator="kind")]  # type: ignore[valid-type]
 
 
 def build(config: StrategyConfig) -> GatedStrategy:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -196,8 +196,8 @@ class GatedStrategy(Strategy):
         self._due = 0  # when the last commands reach the venue
         self._between: list[str] = []  # ids sent since the last record
         watch = config.guard.watch
-        self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign]
-        self.on_position_event = watch(self, self._on_position_event)  # type: ignore[method-assign]
+        self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign,assignment]
+        self.on_position_event = watch(self, self._on_position_event)  # type: ignore[method-assign,assignment]
 
     # -- life cycle ------------------------------------------------------------------------------------------
 
@@ -299,6 +299,7 @@ class GatedStrategy(Strategy):
         wish = self.policy.decide(view) if price > 0 else Decision("none", "no price")
         if ts <= self._c.trade_from:
             return
+        self._send(self._leftovers())
         why_not = _why_not(label, owned, risk.permit)
         if why_not:
             leave = risk.permit == "halted" or (self._flattens and not owned)
@@ -318,7 +319,8 @@ class GatedStrategy(Strategy):
         for position in self.cache.positions_open(None, self._iid):
             if position.strategy_id != self.strategy_id:
                 others += abs(position.signed_qty)
-        free = self.portfolio.account(self._iid.venue).balance_free(self._currency)
+        account = self.portfolio.account(self._iid.venue)
+        free = None if account is None else account.balance_free(self._currency)
         margin = 0.0 if free is None else max(0.0, free.as_double()) * leverage / self._spec.value(price)
         return Limits(
             permit,
@@ -327,6 +329,10 @@ class GatedStrategy(Strategy):
             most.bound,
             margin * risk.size_factor,
         )
+
+    def _leftovers(self) -> list[Cancel]:
+        """What an exhausted book left of market orders: Nautilus would keep it for ever."""
+        return [Cancel(key) for key, o in self._orders.items() if o.filled and o.role in ("entry", "exit")]
 
     def _view_orders(self) -> tuple[WorkingOrder, ...]:
         if self._working is None:
@@ -339,6 +345,7 @@ class GatedStrategy(Strategy):
                     o.price,
                     o.reduce_only,
                     o.pending or o.removing,
+                    o.filled > 0,
                 )
                 for key, o in self._orders.items()
             )
@@ -383,8 +390,8 @@ class GatedStrategy(Strategy):
             )
         )
 
-    def _send(self, intents: Iterable[Intent]) -> None:
-        if self._c.latency:
+    def _send(self, intents: Sequence[Intent]) -> None:
+        if intents and self._c.latency:
             self._arrive()
         for intent in intents:
             if isinstance(intent, Place):
@@ -416,8 +423,8 @@ class GatedStrategy(Strategy):
     def _arrive(self) -> None:
         """Have a timer stand where commands sent now reach the venue.
 
-        The backtest engine looks for arrived commands only where an event or a timer is: without this they would
-        meet the book as the next event leaves it, however much later that comes.
+        The backtest engine looks for arrived commands only where an event or a timer is: without this they
+        would meet the book as the next event leaves it, however much later that comes.
         """
         due = self.clock.timestamp_ns() + self._c.latency
         if due != self._due:
@@ -428,7 +435,7 @@ class GatedStrategy(Strategy):
         factory = self.order_factory
         side = OrderSide.BUY if intent.side > 0 else OrderSide.SELL
         quantity = Quantity(intent.quantity, self._spec.size_precision)
-        common = {"reduce_only": intent.reduce_only, "tags": [intent.role]}
+        common: dict[str, Any] = {"reduce_only": intent.reduce_only, "tags": [intent.role]}
         if intent.price is None:
             order = factory.market(self._iid, side, quantity, **common)
         else:
@@ -459,6 +466,8 @@ class GatedStrategy(Strategy):
             self._on_fill(key, order, event)
         elif kind in ("OrderCanceled", "OrderRejected", "OrderDenied", "OrderExpired"):
             del self._orders[key]
+            if order.role == "entry" and order.filled:  # the book was thinner than the order
+                self._protect()
         elif kind == "OrderUpdated":
             order.pending = False
             order.quantity = event.quantity.as_double()
@@ -501,6 +510,10 @@ class GatedStrategy(Strategy):
             self._position, self._entry = 0.0, _NAN
         else:
             return
+        self._protect()
+
+    def _protect(self) -> None:
+        """Send what the policy wants to stand without waiting for the next bar."""
         orders = self._view_orders()
         intents = self.policy.protect(self._position, self._entry, orders)
         if intents:

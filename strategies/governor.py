@@ -23,8 +23,8 @@ class StopSettings(Settings):
     """
 
     rule: Literal["smaller", "fraction", "volatility"] = "smaller"
-    fraction: float = Field(0.02, gt=0, le=0.5)
-    volatilities: float = Field(4.0, gt=0)
+    fraction: float = Field(default=0.02, gt=0, le=0.5)
+    volatilities: float = Field(default=4.0, gt=0)
 
     def distance(self, volatility: float) -> float:
         """Distance of the stop as a fraction of the entry price, at most one half."""
@@ -47,15 +47,15 @@ class RiskSettings(Settings):
     would halt trading for ever.
     """
 
-    leverage_risk_on: float = Field(10.0, gt=0)
-    leverage_risk_off: float = Field(5.0, gt=0)
-    exposure_cap: float = Field(2.0, gt=0)
-    max_quantity: float | None = Field(None, gt=0)
+    leverage_risk_on: float = Field(default=10.0, gt=0)
+    leverage_risk_off: float = Field(default=5.0, gt=0)
+    exposure_cap: float = Field(default=2.0, gt=0)
+    max_quantity: float | None = Field(default=None, gt=0)
     stop: StopSettings = StopSettings()
-    reduce_at: float = Field(0.05, gt=0, lt=1)
-    reduce_factor: float = Field(0.5, ge=0, le=1)
-    recover_at: float = Field(0.0, ge=0, lt=1)
-    pause_at: float = Field(0.10, gt=0, lt=1)
+    reduce_at: float = Field(default=0.05, gt=0, lt=1)
+    reduce_factor: float = Field(default=0.5, ge=0, le=1)
+    recover_at: float = Field(default=0.0, ge=0, lt=1)
+    pause_at: float = Field(default=0.10, gt=0, lt=1)
     pause: Duration = _DAY
 
     @model_validator(mode="after")

@@ -31,17 +31,17 @@ class GridSettings(PolicySettings):
     """
 
     kind: Literal["grid"] = "grid"
-    regimes: tuple[Literal["trend", "chop"], ...] = Field(("chop",), min_length=1)
+    regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("chop",), min_length=1)
     on_leave: Literal["flatten", "reduce_only"] = "reduce_only"
-    levels: int = Field(4, ge=1, le=50)
-    fair_half_life: float = Field(60, gt=0)
-    spacing_volatilities: float = Field(0.5, gt=0)
-    min_ticks: int = Field(2, ge=1)
-    fee_multiple: float = Field(1.5, ge=1)
-    risk_off_spacing: float = Field(2.0, ge=1)
-    skew: float = Field(0.5, ge=0)
-    requote: float = Field(0.5, gt=0)
-    break_levels: float = Field(2.0, gt=0)
+    levels: int = Field(default=4, ge=1, le=50)
+    fair_half_life: float = Field(default=60, gt=0)
+    spacing_volatilities: float = Field(default=0.5, gt=0)
+    min_ticks: int = Field(default=2, ge=1)
+    fee_multiple: float = Field(default=1.5, ge=1)
+    risk_off_spacing: float = Field(default=2.0, ge=1)
+    skew: float = Field(default=0.5, ge=0)
+    requote: float = Field(default=0.5, gt=0)
+    break_levels: float = Field(default=2.0, gt=0)
     pause: Duration = 900 * 10**9
 
     def policy(self, context: PolicyContext) -> "GridPolicy":

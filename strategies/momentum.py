@@ -28,13 +28,13 @@ class MomentumSettings(PolicySettings):
     """
 
     kind: Literal["momentum"] = "momentum"
-    regimes: tuple[Literal["trend", "chop"], ...] = Field(("trend",), min_length=1)
-    entry_probability: float = Field(0.5, gt=0, lt=1)
-    margin: float = Field(0.1, ge=0, lt=1)
-    flip_margin: float = Field(0.1, ge=0, lt=1)
-    horizon: int = Field(60, ge=1)
-    cooldown: int = Field(0, ge=0)
-    risk_off_stop: float = Field(1.5, ge=1)
+    regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("trend",), min_length=1)
+    entry_probability: float = Field(default=0.5, gt=0, lt=1)
+    margin: float = Field(default=0.1, ge=0, lt=1)
+    flip_margin: float = Field(default=0.1, ge=0, lt=1)
+    horizon: int = Field(default=60, ge=1)
+    cooldown: int = Field(default=0, ge=0)
+    risk_off_stop: float = Field(default=1.5, ge=1)
 
     def policy(self, context: PolicyContext) -> "MomentumPolicy":
         return MomentumPolicy(self, context)
@@ -71,7 +71,8 @@ class MomentumPolicy:
         long = view.position > 0
         own, other = (view.p_up, view.p_down) if long else (view.p_down, view.p_up)
         stop = self._stop_price(view.position, view.entry_price)
-        if view.price <= stop if long else view.price >= stop:
+        triggered = any(o.role == "stop" and o.touched for o in view.orders)  # and left something behind
+        if triggered or (view.price <= stop if long else view.price >= stop):
             return "stop passed"
         if self.bars_held >= self._s.horizon:
             return "horizon reached"

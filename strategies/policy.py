@@ -22,6 +22,7 @@ class WorkingOrder(NamedTuple):
     price: float  # limit or trigger price, NaN for market orders
     reduce_only: bool
     pending: bool  # the venue has not answered the last command yet
+    touched: bool = False  # part of it was filled
 
 
 class Place(NamedTuple):
@@ -155,7 +156,7 @@ class PolicySettings(Settings):
     kind: str
     regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)
     on_leave: Literal["flatten", "reduce_only"] = "flatten"
-    risk_off_size: float = Field(0.5, ge=0, le=1)
+    risk_off_size: float = Field(default=0.5, ge=0, le=1)
     stop_trigger: Literal["last", "mark", "bid_ask"] = "last"
     sizing: SizingSettings = SizingSettings()
 

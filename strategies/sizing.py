@@ -20,10 +20,10 @@ class SizingSettings(Settings):
     the Kelly bet on the calibrated probabilities, with a win of ``payoff_ratio`` times the stop distance.
     """
 
-    risk_fraction: float | None = Field(0.005, gt=0, lt=1)
-    volatility_target: float | None = Field(0.4, gt=0)
-    kelly_fraction: float | None = Field(0.25, gt=0, le=1)
-    payoff_ratio: float = Field(1.5, gt=0)
+    risk_fraction: float | None = Field(default=0.005, gt=0, lt=1)
+    volatility_target: float | None = Field(default=0.4, gt=0)
+    kelly_fraction: float | None = Field(default=0.25, gt=0, le=1)
+    payoff_ratio: float = Field(default=1.5, gt=0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

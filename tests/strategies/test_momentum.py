@@ -125,6 +125,32 @@ def test_a_stop_the_market_has_passed_is_closed_at_market():
     assert played.net == 0
 
 
+def test_what_a_thin_book_leaves_unfilled_is_given_up_and_the_rest_protected():
+    instrument = linear_perpetual()
+    prices = [100.0] * 6
+    data = [*book(instrument, prices, size=1.0), *trades(instrument, prices)]  # three contracts a side
+    played = play(SETTINGS, prices, long_at(1), risk=STOP, data=data, book_type=BookType.L2_MBP)
+    assert not played.failures
+    assert played.net == 3.0
+    (stop,) = played.open_orders
+    assert stop.quantity.as_double() == 3.0
+    assert stop.ts_init < played.at(3)["ts"]
+    assert stop.quantity.as_double() == 3.0
+
+
+def test_a_stop_that_exhausts_the_book_is_followed_by_an_exit():
+    instrument = linear_perpetual()
+    prices = [100.0] * 4 + [97.0] * 6
+    falls = START + 4 * S
+    data = [d for d in book(instrument, prices, size=100.0) if d.ts_init < falls]
+    data += [d for d in book(instrument, prices, size=5.0) if d.ts_init >= falls]
+    data += trades(instrument, prices)
+    played = play(SETTINGS, prices, long_at(1), risk=STOP, data=data, book_type=BookType.L2_MBP)
+    assert not played.failures
+    assert played.actions().count("exit") >= 2  # fifteen contracts at a time
+    assert played.net == 0.0
+
+
 def test_risk_off_means_a_wider_stop_and_a_smaller_size():
     def says(i):
         return Says(up=0.7, down=0.1, risk_on=False)
