@@ -42,7 +42,7 @@ class RiskGovernor(Strategy):
     def __init__(self, config: GovernorConfig) -> None:
         super().__init__(config)
         self._c = config
-        self.state = config.governor.initial_state()
+        self.memory = config.governor.initial_state()
         self._regime = "none"
         self._risk_on = False
         self._boundaries: set[int] = set()
@@ -72,7 +72,7 @@ class RiskGovernor(Strategy):
         equity = float("nan") if money is None else money.as_double()
         position = float(self.portfolio.net_position(c.instrument_id))
         c.equity_log.append((bar.ts, equity, bar.price, position, self._regime, self._risk_on))
-        self.publish_message("risk", c.governor.judge(self.state, bar.ts, equity))
+        self.publish_message("risk", c.governor.judge(self.memory, bar.ts, equity))
 
     # -- funding: Nautilus settles it on the account without telling strategies, so the books are read after each time --
 

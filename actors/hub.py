@@ -80,7 +80,7 @@ class FeatureHub(DataActor):
 
     Attributes
     ----------
-    state : State
+    memory : State
         Of the kernel.
     started : int
         When the hub began to listen, ns.
@@ -91,7 +91,7 @@ class FeatureHub(DataActor):
     def __init__(self, config: HubConfig) -> None:
         super().__init__(config)
         self._c = config
-        self.state = config.kernel.initial_state()
+        self.memory = config.kernel.initial_state()
         self.started = 0
         self.late = 0
         self._closed = 0
@@ -110,7 +110,7 @@ class FeatureHub(DataActor):
 
     def resume(self, state: State) -> None:
         """Go on from ``state``, saved a while ago: everything but the books, which the venue will send anew."""
-        self.state = state
+        self.memory = state
         self._resumed = True
 
     # -- subscriptions ---------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ class FeatureHub(DataActor):
         closing = np.empty(len(arrived) + 1, EVENT)
         closing[:-1] = sort_events(arrived)
         closing[-1] = (t1, _CLOSE, 0, 0, 0.0, 0.0)
-        values, quote = self._c.kernel.step(self.state, closing)
+        values, quote = self._c.kernel.step(self.memory, closing)
         bar = FeatureBar(t1, values, bool(np.isfinite(values).all()), *quote.tolist())
         self.publish_message("features", bar)
         if self._c.on_bar is not None:

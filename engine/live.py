@@ -192,11 +192,13 @@ class Session:
             on_bar=self._on_bar,
             record=recorder,
         )
+        assert self._components.hub is not None  # only a replay has none
+        self._hub = self._components.hub
         if remembered is not None:
             # The account's history counts however old it is.
-            self._components.governor.state.update(remembered.parts["governor"])
+            self._components.governor.memory.update(remembered.parts["governor"])
             if resumed:
-                self._components.hub.resume(remembered.parts["kernel"])
+                self._hub.resume(remembered.parts["kernel"])
                 for name, stage in self._components.stages.items():
                     stage.load(remembered.parts[name])
         self._node = build_node(config, live, self._components, source, folder)
@@ -250,7 +252,7 @@ class Session:
             self._recorder.flush(ts)
 
     def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
-        config, hub = self._config, self._components.hub
+        config, hub = self._config, self._hub
         # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends
         # where the last one was closed.
         warmup = max(self._trade_from - hub.started, 0)
@@ -274,7 +276,7 @@ class Session:
         if not self._last_bar:
             return  # no bar has closed: what an earlier session left still holds
         c = self._components
-        parts = {"kernel": c.hub.state, "governor": c.governor.state}
+        parts = {"kernel": self._hub.memory, "governor": c.governor.memory}
         parts |= {name: stage.save() for name, stage in c.stages.items()}
         SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
 

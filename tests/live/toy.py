@@ -16,13 +16,13 @@ from engine.training import train
 from engine.venues import DataSource
 
 MS = 10**6
-BAR, GRACE = 500 * MS, 100 * MS
-QUIET = (BAR, GRACE - 20 * MS, GRACE + 60 * MS)
+BAR, GRACE = 1_000 * MS, 100 * MS
+QUIET = (BAR, GRACE - 20 * MS, GRACE + 600 * MS)
 """Around closes nothing is sent: see ``LoopbackVenue``."""
 
 
 def toy_config(folder: Path, **changes: Any) -> RunConfig:
-    """Half-second bars, models that need a few bars, and strategies that trade all the time."""
+    """One-second bars, models that need a few bars, and strategies that trade all the time."""
     tree: dict[str, Any] = {
         "name": "toy",
         "data": {
@@ -30,7 +30,7 @@ def toy_config(folder: Path, **changes: Any) -> RunConfig:
             "trade": "perp",
             "streams": {"perp": {"instrument": "BTCUSDT-PERP.LOOP", "mark": True, "funding": True}},
         },
-        "bars": {"kind": "clock", "interval": "500ms", "grace": "100ms"},
+        "bars": {"kind": "clock", "interval": "1s", "grace": "100ms"},
         "features": [
             "spread",
             "log_return_1",
@@ -63,7 +63,7 @@ def toy_config(folder: Path, **changes: Any) -> RunConfig:
         "backtest": {
             "start": "2026-01-05T00:10:00Z",
             "end": "2026-01-05T00:11:00Z",
-            "warmup": "4s",
+            "warmup": "3s",
             "runs": str(folder / "runs"),
         },
         "live": {"adapter": "binance", "state": str(folder / "state"), "connect_timeout": "20s"},
