@@ -69,13 +69,14 @@ def build_ladder(
         done = held
         while k <= last:
             quantity = (k - done) * unit
-            done = k
             level = center - side * k * spacing
             if side > 0:
                 level = min(spec.floor_price(level), _below(ask, spec))
             else:
                 level = max(spec.ceil_price(level), _above(bid, spec))
-            if level > 0:
+            small = spec.floor_quantity(quantity) == 0 if reduce_only else spec.below_minimum(quantity, level)
+            if level > 0 and not small:  # too small an order joins the next level
+                done = k
                 rungs[side, level] = rungs.get((side, level), 0.0) + quantity
             k += 1
     wanted = (Rung(side, level, spec.floor_quantity(q), reduce_only) for (side, level), q in rungs.items())

@@ -141,3 +141,13 @@ def test_carrying_the_commands_out_gives_the_wanted_ladder(old, new):
         else:
             book[f"n{i}"] = (intent.side, intent.price, intent.quantity)
     assert sorted(book.values()) == sorted((r.side, r.price, r.quantity) for r in wanted)
+
+
+def test_a_rest_under_the_venues_minimum_joins_the_next_level():
+    spec = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, min_notional=5.0)
+    # 0.01 contracts are missing on the first level: one dollar, too little to send.
+    rungs = build_ladder(100.0, 1.0, 3, 0.5, 0.49, 99.0, 99.0, spec)
+    assert [tuple(r[:3]) for r in rungs if r.side > 0] == [(1, 98.0, 0.51), (1, 97.0, 0.5)]
+    assert next(tuple(r[:3]) for r in rungs if r.side < 0) == (-1, 100.0, 0.49)
+    home = build_ladder(100.0, 1.0, 3, 0.5, 0.51, 98.9, 98.9, spec, reduce_only=True)
+    assert [tuple(r[:3]) for r in home] == [(-1, 99.0, 0.01), (-1, 100.0, 0.5)]  # venues let a rest go
