@@ -48,9 +48,12 @@ class SynthSettings(Settings):
     probability ``chop_to_trend``, else to stress; a trend goes to chop with ``trend_to_chop``, else to
     stress; stress goes to chop with ``stress_to_chop``, else to a trend. Up and down are equally likely.
 
-    Difficulty: with the defaults a trend moves 0.12 standard deviations a root second, 0.9 in a minute of
-    price alone, and its order flow leans by 0.3 before self-excitation; chop and trend differ by a factor of
-    1.6 in volatility. Regimes show within a minute or so, and single seconds say little.
+    Difficulty: with the defaults a trend drifts by 0.12 standard deviations a root second, that is 0.9 in a
+    minute, its untriggered order flow leans by 0.3, and chop and trend differ by a factor of 1.9 in volatility.
+    Measured: the absolute return of one second names the regime in 64 % of cases, ten seconds of realized
+    volatility in 81 %, and a hidden Markov filter with true parameters on realized volatility and trade count
+    of ten-second bars in 93 %. In trends the order flow of a minute correlates by 0.4 to 0.5 with the return of
+    the next, over all weather by 0.2 to 0.3.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ class SynthSettings(Settings):
         Price at the start, in quote currency.
     rate : float
         Multiplies how often orders come, change and trade, at unchanged volume traded a second. The truth
-        does not depend on it. 1 is about 120 events a second.
+        does not depend on it. 1 is about 140 events a second.
     levels : int
         Fewest levels on each side of the book.
     trend, chop, stress : RegimeSettings
@@ -115,19 +118,19 @@ class SynthSettings(Settings):
     base_price: PositiveFloat = 60_000.0
     rate: PositiveFloat = 1.0
     levels: Annotated[int, Field(ge=5, le=200)] = 25
-    trend: RegimeSettings = RegimeSettings(dwell=6 * MINUTE, volatility=1.1, drift=0.12, flow=0.3)
-    chop: RegimeSettings = RegimeSettings(dwell=8 * MINUTE, volatility=0.7)
-    stress: RegimeSettings = RegimeSettings(dwell=150 * SECOND, volatility=3.2, drift=-0.05)
+    trend: RegimeSettings = RegimeSettings(dwell=6 * MINUTE, volatility=1.25, drift=0.12, flow=0.3)
+    chop: RegimeSettings = RegimeSettings(dwell=8 * MINUTE, volatility=0.65)
+    stress: RegimeSettings = RegimeSettings(dwell=150 * SECOND, volatility=4.0, drift=-0.05)
     dwell_shape: PositiveFloat = 2.5
     dwell_minimum: _Span = 30 * SECOND
-    chop_to_trend: _Share = 0.75
-    trend_to_chop: _Share = 0.75
+    chop_to_trend: _Share = 0.65
+    trend_to_chop: _Share = 0.65
     stress_to_chop: _Share = 0.6
     reversion: _Span = 2 * MINUTE
     leverage: Annotated[float, Field(ge=-1, le=1)] = -0.6
-    volatility_fast: Annotated[float, Field(ge=0)] = 0.25
+    volatility_fast: Annotated[float, Field(ge=0)] = 0.2
     volatility_fast_time: _Span = 20 * SECOND
-    volatility_slow: Annotated[float, Field(ge=0)] = 0.2
+    volatility_slow: Annotated[float, Field(ge=0)] = 0.12
     volatility_slow_time: _Span = 15 * MINUTE
     tail: Annotated[float, Field(gt=2)] = 5.0
     jumps: Annotated[float, Field(ge=0)] = 0.01

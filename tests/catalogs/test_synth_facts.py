@@ -126,7 +126,7 @@ class TestFlow:
 
     def test_sizes_are_heavy_tailed(self, market):
         size = market.flow.trades["size"]
-        assert size.mean() > 2 * np.median(size)
+        assert size.mean() > 1.7 * np.median(size)
         assert np.quantile(size, 0.999) > 20 * np.median(size)
 
     def test_events_a_second(self, market):
@@ -166,7 +166,7 @@ class TestTruth:
             return max(np.mean((rough > cut) == trend) for cut in cuts)
 
         assert accuracy(1) < 0.78
-        assert accuracy(1) + 0.05 < accuracy(60) < 0.97
+        assert accuracy(1) + 0.05 < accuracy(60) < 0.99
 
 
 def test_long_run_of_the_path():
