@@ -6,12 +6,15 @@ It is a Nautilus ``Strategy`` that never sends an order, because Nautilus gives 
 import dataclasses
 from typing import Any
 
-from nautilus_trader.model import Currency, InstrumentId, StrategyId, Venue
+from nautilus_trader.model import Currency, InstrumentId, Price, StrategyId, Venue
 from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
 from features.messages import REGIMES, FeatureBar, RegimeState, RiskState, VolatilityState
 from strategies.governor import DrawdownGovernor
+
+
+_MARK_PRECISION = 9  # decimal places of the mark: a mid lies between ticks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +71,13 @@ class RiskGovernor(Strategy):
         # Nautilus copies the account, with every event it has seen, wherever it looks at it (at each event of the market
         # when liquidation is on): forget them, or a run slows down as it trades.
         self.cache.purge_account_events(self.clock.timestamp_ns())
-        money = self.portfolio.equity(c.venue).get(c.currency)
-        equity = float("nan") if money is None else money.as_double()
-        position = float(self.portfolio.net_position(c.instrument_id))
+        balance = self.portfolio.account(c.venue).balance_total(c.currency)
+        equity = float("nan") if balance is None else balance.as_double()
+        position = 0.0
+        # Marked here at the bar's price: Nautilus's own mark stands still while there are only book deltas.
+        for held in self.cache.positions_open(None, c.instrument_id):
+            position += held.signed_qty
+            equity += held.unrealized_pnl(Price(bar.price, _MARK_PRECISION)).as_double()
         c.equity_log.append((bar.ts, equity, bar.price, position, self._regime, self._risk_on))
         self.publish_message("risk", c.governor.judge(self.memory, bar.ts, equity))
 

@@ -335,6 +335,7 @@ class GatedStrategy(Strategy):
         return [Cancel(key) for key, o in self._orders.items() if o.filled and o.role in ("entry", "exit")]
 
     def _view_orders(self) -> tuple[WorkingOrder, ...]:
+        self._forget_closed()
         if self._working is None:
             self._working = tuple(
                 WorkingOrder(
@@ -350,6 +351,14 @@ class GatedStrategy(Strategy):
                 for key, o in self._orders.items()
             )
         return self._working
+
+    def _forget_closed(self) -> None:
+        """Orders that ended without a word: Nautilus cancels what a book could not fill of a market order silently."""
+        for key in [key for key, o in self._orders.items() if o.pending or o.removing]:
+            order = self.cache.order(self._orders[key].cid)
+            if order is not None and order.is_closed:
+                del self._orders[key]
+                self._working = None
 
     # -- the door, and what lies behind it -------------------------------------------------------------------
 
