@@ -208,8 +208,9 @@ def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
         for feed in feeds
     ]
     books = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "deltas"}
+    ticks = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "trades"}
     venues = [
-        _venue(config, venue, venue in books)
+        _venue(config, venue, venue in books, venue in ticks)
         for venue in dict.fromkeys(feed.instrument.rpartition(".")[2] for feed in feeds)
     ]
     return BacktestRunConfig(
@@ -230,7 +231,7 @@ def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
     )
 
 
-def _venue(config: RunConfig, name: str, has_book: bool) -> BacktestVenueConfig:
+def _venue(config: RunConfig, name: str, has_book: bool, has_trades: bool) -> BacktestVenueConfig:
     venue = config.venue
     return BacktestVenueConfig(
         name=name,
@@ -242,7 +243,7 @@ def _venue(config: RunConfig, name: str, has_book: bool) -> BacktestVenueConfig:
         fee_model=MakerTakerFeeModel(venue.maker_fee, venue.taker_fee),
         fill_model=DefaultFillModel(venue.fill_probability, venue.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=venue.latency),
-        queue_position=venue.queue_position,
+        queue_position=venue.queue_position and has_trades,  # a queue that no trade shortens would never fill
         liquidation_enabled=venue.liquidation,
     )
 

@@ -66,7 +66,12 @@ class DataSettings(Settings):
 
 
 class VenueSettings(Settings):
-    """The simulated venue of a backtest or a sandbox session."""
+    """The simulated venue of a backtest or a sandbox session.
+
+    ``queue_position`` makes limit orders wait until trades have gone through what stood before them at their price; it
+    needs trades, and bars have none. ``fill_probability`` is the chance that a touched limit order fills,
+    ``slip_probability`` that a taker slips one tick (best bid/ask feeds and bars).
+    """
 
     starting_balance: str = "100000 USDT"
     maker_fee: Decimal = Decimal("0.0002")
@@ -75,8 +80,8 @@ class VenueSettings(Settings):
     default_leverage: Decimal = Decimal(10)
     queue_position: bool = True
     liquidation: bool = True
-    fill_probability: float = Field(1.0, ge=0, le=1, description="chance that a touched limit order fills")
-    slip_probability: float = Field(0.0, ge=0, le=1, description="chance that a taker slips one tick (L1 and bars)")
+    fill_probability: float = Field(default=1.0, ge=0, le=1)
+    slip_probability: float = Field(default=0.0, ge=0, le=1)
 
 
 class ScheduleSettings(Settings):
