@@ -147,14 +147,11 @@ def simulate_path(
         shock = z * unit / np.sqrt(rng.standard_gamma(params.tail / 2.0))
         level = params.volatility[s.regime]
         sigma = level * np.exp(s.fast + s.slow - mean)
-        move = sigma * root * shock
+        way = s.direction if s.regime == TREND else 1
+        move = sigma * root * shock + way * params.drift[s.regime] * dt
         if s.regime == CHOP:
             move -= (s.log_price - s.fair) * dt / params.reversion
             s.fair += _FAIR * sigma * root * z_fair
-        elif s.regime == TREND:
-            move += s.direction * params.drift[TREND] * dt
-        else:
-            move += params.drift[STRESS] * dt
         if rng.random() < params.jumps[s.regime] * dt:
             sign = -1.0 if rng.random() < _FALLS else 1.0
             move += sign * rng.standard_exponential() * params.jump_size * sigma

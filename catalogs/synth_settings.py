@@ -14,6 +14,7 @@ MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Span = Annotated[Duration, Field(gt=0)]
+_Lean = Annotated[float, Field(ge=-1, le=1)]
 
 
 class RegimeSettings(Settings):
@@ -38,7 +39,31 @@ class RegimeSettings(Settings):
     dwell: _Span
     volatility: PositiveFloat
     drift: float = 0.0
-    flow: Annotated[float, Field(gt=-0.9, lt=0.9)] = 0.0
+    flow: _Lean = 0.0
+
+
+class TrendSettings(RegimeSettings):
+    """A trend: steady drift, order flow that leans with it. Signs are those of a trend up."""
+
+    dwell: _Span = 6 * MINUTE
+    volatility: PositiveFloat = 1.25
+    drift: float = 0.12
+    flow: _Lean = 0.3
+
+
+class ChopSettings(RegimeSettings):
+    """Chop: calm, returning to a slowly moving fair value."""
+
+    dwell: _Span = 8 * MINUTE
+    volatility: PositiveFloat = 0.65
+
+
+class StressSettings(RegimeSettings):
+    """Stress: short and violent, with jumps and liquidations, falling a little more than rising."""
+
+    dwell: _Span = 150 * SECOND
+    volatility: PositiveFloat = 4.0
+    drift: float = -0.02
 
 
 class SynthSettings(Settings):
@@ -49,10 +74,10 @@ class SynthSettings(Settings):
     stress; stress goes to chop with ``stress_to_chop``, else to a trend. Up and down are equally likely.
 
     Difficulty: with the defaults a trend drifts by 0.12 standard deviations a root second, that is 0.9 in a
-    minute, its untriggered order flow leans by 0.3, and chop and trend differ by a factor of 1.9 in volatility.
+    minute, its untriggered order flow leans by 0.3, and trend is 1.9 times as volatile as chop.
     Measured: the absolute return of one second names the regime in 64 % of cases, ten seconds of realized
-    volatility in 81 %, and a hidden Markov filter with true parameters on realized volatility and trade count
-    of ten-second bars in 93 %. In trends the order flow of a minute correlates by 0.4 to 0.5 with the return of
+    volatility in 81 %, a hidden Markov filter with true parameters on realized volatility and trade count of
+    ten-second bars in 93 %. In trends the order flow of a minute correlates by 0.4 to 0.5 with the return of
     the next, over all weather by 0.2 to 0.3.
 
     Parameters
@@ -73,7 +98,7 @@ class SynthSettings(Settings):
         does not depend on it. 1 is about 140 events a second.
     levels : int
         Fewest levels on each side of the book.
-    trend, chop, stress : RegimeSettings
+    trend, chop, stress
         The three kinds of weather.
     reversion : duration
         Time constant with which chop returns to its slowly moving fair value.
@@ -118,9 +143,9 @@ class SynthSettings(Settings):
     base_price: PositiveFloat = 60_000.0
     rate: PositiveFloat = 1.0
     levels: Annotated[int, Field(ge=5, le=200)] = 25
-    trend: RegimeSettings = RegimeSettings(dwell=6 * MINUTE, volatility=1.25, drift=0.12, flow=0.3)
-    chop: RegimeSettings = RegimeSettings(dwell=8 * MINUTE, volatility=0.65)
-    stress: RegimeSettings = RegimeSettings(dwell=150 * SECOND, volatility=4.0, drift=-0.05)
+    trend: TrendSettings = TrendSettings()
+    chop: ChopSettings = ChopSettings()
+    stress: StressSettings = StressSettings()
     dwell_shape: PositiveFloat = 2.5
     dwell_minimum: _Span = 30 * SECOND
     chop_to_trend: _Share = 0.65

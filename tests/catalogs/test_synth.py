@@ -28,9 +28,9 @@ def _settings(**changes):
         "seed": 5,
         "duration": "30m",
         "funding_interval": "10m",
-        "trend": {"dwell": "3m", "volatility": 1.1, "drift": 0.12, "flow": 0.3},
-        "chop": {"dwell": "3m", "volatility": 0.7},
-        "stress": {"dwell": "2m", "volatility": 3.2, "drift": -0.05},
+        "trend": {"dwell": "3m"},
+        "chop": {"dwell": "3m"},
+        "stress": {"dwell": "2m"},
     }
     return SynthSettings(**{**quick, **changes})
 
