@@ -353,7 +353,7 @@ class GatedStrategy(Strategy):
         return self._working
 
     def _forget_closed(self) -> None:
-        """Orders that ended without a word: Nautilus cancels what a book could not fill of a market order silently."""
+        """Orders that ended without a word: Nautilus may cancel the rest of a market order silently."""
         for key in [key for key, o in self._orders.items() if o.pending or o.removing]:
             order = self.cache.order(self._orders[key].cid)
             if order is not None and order.is_closed:

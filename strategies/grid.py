@@ -165,7 +165,8 @@ class GridPolicy:
             spec,
             reduce_only=reduce_only,
         )
-        intents = requote(view.orders, wanted, spec.size_increment)
+        quotes = [o for o in view.orders if o.role == "quote"]
+        intents = requote(quotes, wanted, spec.size_increment, min(self._s.requote, 0.4) * self.spacing)
         if not intents:
             # Unless an order may have been held back from taking, only a fill or a new centre can change it.
             if all(

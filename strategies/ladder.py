@@ -35,7 +35,7 @@ def build_ladder(
     above ``m`` up to ``levels`` and sells on those below ``m`` down to ``-levels``, one unit each (the
     nearest the rest of a unit), so each step out and back earns one spacing, and position plus all orders of
     a side never exceed ``levels`` units. Orders are passive: a level that would take is moved to the last
-    tick that does not, and orders of one price are one order.
+    tick that does not.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def build_ladder(
         Buys from the top, then sells from the bottom.
     """
     m = inventory / unit
-    rungs: dict[tuple[int, float], float] = {}
+    rungs: list[Rung] = []
     for side in (1, -1):
         # Seen from the side of the order: levels still free in its direction, and where the last one is.
         held = side * m
@@ -68,19 +68,18 @@ def build_ladder(
             k = -levels
         done = held
         while k <= last:
-            quantity = (k - done) * unit
+            quantity = spec.floor_quantity((k - done) * unit)
             level = center - side * k * spacing
             if side > 0:
                 level = min(spec.floor_price(level), _below(ask, spec))
             else:
                 level = max(spec.ceil_price(level), _above(bid, spec))
-            small = spec.floor_quantity(quantity) == 0 if reduce_only else spec.below_minimum(quantity, level)
+            small = quantity == 0 if reduce_only else spec.below_minimum(quantity, level)
             if level > 0 and not small:  # too small an order joins the next level
                 done = k
-                rungs[side, level] = rungs.get((side, level), 0.0) + quantity
+                rungs.append(Rung(side, level, quantity, reduce_only))
             k += 1
-    wanted = (Rung(side, level, spec.floor_quantity(q), reduce_only) for (side, level), q in rungs.items())
-    return tuple(rung for rung in wanted if rung.quantity > 0)
+    return tuple(rungs)
 
 
 def _below(price: float, spec: ContractSpec) -> float:
@@ -94,7 +93,9 @@ def _above(price: float, spec: ContractSpec) -> float:
     return tick if tick > price else round(tick + spec.price_increment, spec.price_precision)
 
 
-def requote(standing: Sequence[WorkingOrder], wanted: Sequence[Rung], increment: float) -> tuple[Intent, ...]:
+def requote(
+    standing: Sequence[WorkingOrder], wanted: Sequence[Rung], increment: float, tolerance: float = 0.0
+) -> tuple[Intent, ...]:
     """The fewest commands from the standing orders to the wanted ladder.
 
     An order that already stands as wanted keeps its place in the queue; others are moved (one command) rather
@@ -104,28 +105,29 @@ def requote(standing: Sequence[WorkingOrder], wanted: Sequence[Rung], increment:
     ----------
     increment : float
         Size increment: quantities closer than half of it are equal.
+    tolerance : float
+        How far from its price an order may stand, so that one held back from taking does not follow the
+        market tick by tick.
     """
-    free = {(o.side, o.price, o.reduce_only): o for o in standing}
-    spare = [o for o in standing if free[o.side, o.price, o.reduce_only] is not o]
-    missing: list[Rung] = []
-    for rung in wanted:
-        order = free.pop((rung.side, rung.price, rung.reduce_only), None)
-        if order is None:
-            missing.append(rung)
-        elif abs(order.quantity - rung.quantity) >= 0.5 * increment:
-            spare.append(order)
-            missing.append(rung)
-    spare.extend(free.values())
     cancels: list[Intent] = []
     amends: list[Intent] = []
     places: list[Intent] = []
     for side, reduce_only in ((1, False), (1, True), (-1, False), (-1, True)):
-        olds = [o for o in spare if o.side == side and o.reduce_only == reduce_only]
-        rungs = [r for r in missing if r.side == side and r.reduce_only == reduce_only]
+        olds = [o for o in standing if o.side == side and o.reduce_only == reduce_only]
+        missing = []
+        for rung in wanted:
+            if rung.side != side or rung.reduce_only != reduce_only:
+                continue
+            alike = [o for o in olds if abs(o.quantity - rung.quantity) < 0.5 * increment]
+            nearest = min(alike, key=lambda o: abs(o.price - rung.price), default=None)
+            if nearest is not None and abs(nearest.price - rung.price) <= tolerance:
+                olds.remove(nearest)
+            else:
+                missing.append(rung)
         # Nearest to the market with nearest: moves stay short.
         olds.sort(key=lambda o: -side * o.price)
-        rungs.sort(key=lambda r: -side * r.price)
-        cancels += [Cancel(o.id) for o in olds[len(rungs) :]]
-        amends += [Amend(o.id, r.quantity, r.price) for o, r in zip(olds, rungs, strict=False)]
-        places += [Place("quote", side, r.quantity, r.price, reduce_only) for r in rungs[len(olds) :]]
+        missing.sort(key=lambda r: -side * r.price)
+        cancels += [Cancel(o.id) for o in olds[len(missing) :]]
+        amends += [Amend(o.id, r.quantity, r.price) for o, r in zip(olds, missing, strict=False)]
+        places += [Place("quote", side, r.quantity, r.price, reduce_only) for r in missing[len(olds) :]]
     return (*cancels, *amends, *places)

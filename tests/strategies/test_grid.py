@@ -6,8 +6,19 @@ from nautilus_trader.model import QuoteTick
 
 from strategies.governor import RiskSettings
 from strategies.grid import GridSettings
-from strategies.sizing import SizingSettings
-from tests.strategies.tiny_market import CHOP, START, TREND, S, Says, linear_perpetual, play, quotes
+from strategies.policy import PolicyContext
+from strategies.sizing import ContractSpec, SizingSettings
+from tests.strategies.tiny_market import (
+    CHOP,
+    START,
+    TREND,
+    S,
+    Says,
+    linear_perpetual,
+    minute_like_bars,
+    play,
+    quotes,
+)
 
 FIXED = SizingSettings(risk_fraction=0.01, volatility_target=None, kelly_fraction=None)
 GRID = GridSettings(
@@ -161,6 +172,30 @@ def test_a_rejected_quote_is_tried_again_at_a_passive_price():
     assert [str(o.status) for o in played.orders].count("REJECTED") == 1
     assert all(f["maker"] for f in played.fills)
     assert sorted(o.price.as_double() for o in played.open_orders if str(o.side) == "SELL") == [101.5, 102.0]
+
+
+def test_bars_alone_fill_the_ladder():
+    # With queue positions the engine would wait for trades at the level, which bars do not show.
+    instrument = linear_perpetual()
+    prices = [100.0] * 3 + [98.8] * 4 + [100.6] * 4
+    data = minute_like_bars(instrument, prices)
+    played = play(STILL, prices, chop, data=data, queue_position=False)
+    assert not played.failures
+    assert [(f["side"], f["price"], f["maker"]) for f in played.fills] == [(1, 99.0, True), (-1, 100.0, True)]
+
+
+def test_a_ladder_held_back_from_taking_does_not_chase_every_tick():
+    prices = [104.2, 104.2, 104.1, 104.0, 104.0, 103.4, 103.4]  # both sells belong at 101 and 102
+    settings = STILL.model_copy(update={"requote": 0.4, "fair_half_life": 1e3, "break_levels": 9.0})
+    policy = settings.policy(
+        PolicyContext(ContractSpec(False, 1.0, 0.1, 0.001, 1, 3), RiskSettings(), 365.0, 1, 0.0002)
+    )
+    policy.fair, policy.bars_seen = 100.0, 10**6
+    played = play(settings, prices, chop, policy=policy)
+    assert not played.failures
+    assert played.actions() == ["ladder", "hold", "hold", "hold", "hold", "ladder", "hold"]
+    asks = [o.price.as_double() for o in played.open_orders if str(o.side) == "SELL"]
+    assert asks == [103.4, 103.4]  # the tick above the best bid
 
 
 def test_no_forecast_no_ladder():

@@ -50,8 +50,7 @@ def test_levels_on_the_wrong_side_join_the_last_passive_tick():
     rungs = ladder(0.0, price=98.45)
     # 99.0 would take at a mid of 98.45; 98.0 and 97.0 stand.
     assert rungs[:3] == [(1, 98.4, 0.5), (1, 98.0, 0.5), (1, 97.0, 0.5)]
-    # Two levels of one price are one order.
-    assert ladder(0.0, price=97.55)[:2] == [(1, 97.5, 1.0), (1, 97.0, 0.5)]
+    assert ladder(0.0, price=97.55)[:3] == [(1, 97.5, 0.5), (1, 97.5, 0.5), (1, 97.0, 0.5)]
 
 
 def test_a_mid_on_a_tick_is_left_alone():
@@ -83,7 +82,6 @@ def test_inventory_stays_bounded_and_orders_passive(units, price, spacing, level
     for r in rungs:
         assert r.price < price + 0.2 if r.side > 0 else r.price > price - 0.2
         assert SPEC.floor_quantity(r.quantity) == r.quantity
-    assert len({(r.side, r.price) for r in rungs}) == len(rungs)
     home = build_ladder(100.0, spacing, levels, unit, inventory, price, price, SPEC, reduce_only=True)
     assert sum(r.quantity for r in home) <= abs(inventory) + 1e-9
     assert all(r.side * inventory < 0 for r in home)
@@ -118,10 +116,16 @@ def test_an_order_never_changes_between_adding_and_reducing():
     assert requote(standing, wanted, 0.001) == (Cancel("a"), Place("quote", -1, 0.5, 101.0, True))
 
 
-def test_two_orders_of_one_price_become_one():
+def test_two_orders_of_one_price_are_two():
     standing = [order("a", 1, 99.0, 0.5), order("b", 1, 99.0, 0.5)]
-    intents = requote(standing, [rung(1, 99.0, 0.5)], 0.001)
-    assert intents == (Cancel("a"),)
+    assert requote(standing, [rung(1, 99.0, 0.5)], 0.001) == (Cancel("b"),)
+    assert requote(standing, [rung(1, 99.0, 0.5), rung(1, 99.0, 0.5)], 0.001) == ()
+
+
+def test_an_order_near_enough_is_left_alone():
+    standing = [order("a", 1, 99.0, 0.5), order("b", 1, 98.0, 0.5)]
+    wanted = [rung(1, 99.3, 0.5), rung(1, 98.5, 0.5)]
+    assert requote(standing, wanted, 0.001, tolerance=0.4) == (Amend("b", 0.5, 98.5),)
 
 
 @given(

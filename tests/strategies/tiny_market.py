@@ -255,6 +255,7 @@ def play(
     risk: RiskSettings | None = None,
     trade_from: int = 0,
     book_type: BookType = BookType.L1_MBP,
+    queue_position: bool = True,
     policy: Any = None,
 ) -> Played:
     """Run strategies ``s0, s1, …`` over the market; ``policy`` replaces the first one's."""
@@ -308,7 +309,7 @@ def play(
             fill_model=DefaultFillModel(1.0, 0.0, 7),
             latency_model=StaticLatencyModel(base_latency_nanos=5_000_000),
             book_type=book_type,
-            queue_position=True,
+            queue_position=queue_position,
         )
         engine.add_instrument(instrument)
         engine.add_data(list(data))
