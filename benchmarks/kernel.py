@@ -1,0 +1,121 @@
+"""How fast the feature kernel is: events a second in a batch, microseconds a bar in steps, process start.
+
+Run as ``python -m benchmarks.kernel``; ``measure`` gives the figures by name.
+"""
+
+import itertools
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from features.bars import ClockBars
+from features.events import EVENT, LAST, EventKind
+from features.kernel import FeatureKernel, StreamSpec
+
+FEATURES = (
+    "log_return_1", "log_return_10", "log_return_60", "realized_volatility_60", "log_volatility_60",
+    "spread", "average_spread_10", "microprice_deviation", "book_imbalance_1", "book_imbalance_5",
+    "book_imbalance_10", "order_flow_imbalance_10", "signed_volume_10", "cvd_change_60", "trade_count_10",
+    "trade_intensity_30", "vwap_deviation_30", "efficiency_60", "volume_zscore_60", "autocorrelation_60",
+)  # fmt: skip
+
+_TICK = 0.1
+_SECOND = 10**9
+_START = """
+import time
+start = time.perf_counter()
+import numpy as np
+from benchmarks.kernel import kernel
+from features.events import EVENT
+kernel().run(np.zeros(1, EVENT))
+print(time.perf_counter() - start)
+"""
+
+
+def kernel() -> FeatureKernel:
+    """Twenty features of one perpetual with trades and an L2 book."""
+    return FeatureKernel(
+        FEATURES, [StreamSpec("perp", _TICK, frozenset(("trades", "ohlcv", "book", "depth")))]
+    )
+
+
+def market(bars: int, events_per_bar: int = 500, seed: int = 0) -> np.ndarray:
+    """Events of a busy perpetual with a ``CLOSE`` every second: a quarter trades, the rest level changes.
+
+    A level is set at an exponential distance (mean 12 ticks) from the mid, one in ten anywhere within 500.
+    A third of the changes remove, a quarter end an update. The mid moves a tick every fifty events and takes
+    the level it meets out of the book.
+    """
+    rng = np.random.default_rng(seed)
+    n = bars * events_per_bar
+    events = np.zeros(n, EVENT)
+    events["ts"] = np.arange(n) * (_SECOND // events_per_bar) + 1_000_000 * _SECOND
+    moves = np.where(rng.random(n) < 0.02, rng.choice((-1, 1), n), 0)
+    mid = 600_000 + np.cumsum(moves)
+    buy = rng.random(n) < 0.5
+    trade = rng.random(n) < 0.25
+    distance = np.where(
+        rng.random(n) < 0.1, rng.integers(1, 500, n), rng.exponential(12.0, n).astype(np.int64) + 1
+    )
+    size = np.round(rng.exponential(1.0, n) + 0.001, 3)
+    size[~trade & (rng.random(n) < 1 / 3)] = 0.0
+    ticks = np.where(trade, mid + np.where(buy, 1, -1), mid + np.where(buy, -distance, distance))
+    kind = np.where(
+        trade,
+        np.where(buy, EventKind.TRADE_BUY, EventKind.TRADE_SELL),
+        np.where(buy, EventKind.BID, EventKind.ASK),
+    )
+    moved = moves != 0
+    kind[moved] = np.where(moves > 0, EventKind.ASK, EventKind.BID)[moved]
+    ticks[moved] = mid[moved]
+    size[moved] = 0.0
+    events["kind"], events["price"], events["size"] = kind, np.round(ticks * _TICK, 1), size
+    events["flags"] = np.where(~(trade & ~moved) & (moved | (rng.random(n) < 0.25)), LAST, 0)
+    start, end = int(events["ts"][0]), int(events["ts"][0]) + bars * _SECOND
+    return ClockBars().closes().merge(events, start, end)
+
+
+def measure() -> dict[str, float]:
+    """Figures by name; the best of several rounds, because other work on the machine only ever slows."""
+    features = kernel()
+    events = market(4_000)
+    features.run(events[:1_000])
+    batch = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        features.run(events)
+        batch = min(batch, time.perf_counter() - began)
+    closes = np.flatnonzero(events["kind"] == EventKind.CLOSE)
+    parts = [events[a + 1 : b + 1] for a, b in itertools.pairwise(closes[:1_001])]
+    steps = [_microseconds_a_step(features, parts) for _ in range(5)]
+    empty = [_microseconds_a_step(features, [part[-1:] for part in parts]) for _ in range(5)]
+    starts = [float(subprocess.check_output([sys.executable, "-c", _START])) for _ in range(3)]
+    return {
+        "kernel_events_per_s": len(events) / batch,
+        "kernel_us_per_bar": min(steps),
+        "kernel_us_per_empty_bar": min(empty),
+        "kernel_warm_start_s": min(starts),
+    }
+
+
+def _microseconds_a_step(features: FeatureKernel, parts: list[np.ndarray]) -> float:
+    state = features.initial_state()
+    began = time.perf_counter()
+    for part in parts:
+        features.step(state, part)
+    return (time.perf_counter() - began) / len(parts) * 1e6
+
+
+def main() -> None:
+    """Print the figures."""
+    figures = measure()
+    print(f"{'batch, one core':32}{figures['kernel_events_per_s'] / 1e6:10.1f} M events/s")
+    print(f"{'a bar of 500 events, 20 features':32}{figures['kernel_us_per_bar']:10.1f} µs")
+    print(f"{'a bar without events':32}{figures['kernel_us_per_empty_bar']:10.1f} µs")
+    print(f"{'start of a process, cache warm':32}{figures['kernel_warm_start_s']:10.2f} s")
+
+
+if __name__ == "__main__":
+    main()
