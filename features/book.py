@@ -1,61 +1,66 @@
 """An order book side as a sorted array with its best level last, so that changes near the top move little.
 
-A side is ``keys`` (int64) and ``sizes`` (float64) with ``n`` levels in use. Keys ascend: bids are stored by their tick,
-asks by their negated tick, so the best level of either is the last and one code serves both. When a side is full the
-level farthest from the top makes room: with thousands of levels it is never seen again by any feature.
+Both sides of every stream stand in one ``keys`` (int64) and one ``sizes`` (float64), shape ``(streams, 2, levels)``, with
+``counts``, shape ``(streams, 2)``, levels in use. Keys ascend: bids are stored by their tick, asks by their negated tick,
+so the best level of either is the last and one code serves both. When a side is full the level farthest from the top
+makes room: with thousands of levels it is never seen again by any feature.
 """
 
-from numba import njit
+import numba
+
+_NEAR = 16  # levels looked through one by one before the rest is searched by halving
 
 
-@njit(cache=True)
-def set_level(keys, sizes, n, key, size):  # type: ignore[no-untyped-def]
-    """Give the level ``key`` the size ``size`` (0 removes it); returns the new number of levels."""
-    lo = n
-    steps = 0
-    while lo > 0 and keys[lo - 1] >= key and steps < 16:  # most changes are near the top
-        lo -= 1
-        steps += 1
-    if lo > 0 and keys[lo - 1] >= key:
-        hi = lo
-        lo = 0
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if keys[middle] < key:
-                lo = middle + 1
+@numba.njit(cache=True)
+def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyped-def]
+    """Give the level ``key`` of one side of stream ``s`` the size ``size`` (0 removes it)."""
+    # Whole arrays and indices rather than rows: a view made here would cost more than the update itself.
+    n = counts[s, side]
+    at = n
+    nearest = max(0, n - _NEAR)
+    while at > nearest and keys[s, side, at - 1] >= key:
+        at -= 1
+    if at > 0 and keys[s, side, at - 1] >= key:
+        end = at
+        at = 0
+        while at < end:
+            middle = (at + end) >> 1
+            if keys[s, side, middle] < key:
+                at = middle + 1
             else:
-                hi = middle
-    if lo < n and keys[lo] == key:
+                end = middle
+    if at < n and keys[s, side, at] == key:
         if size > 0.0:
-            sizes[lo] = size
-            return n
-        for i in range(lo, n - 1):
-            keys[i] = keys[i + 1]
-            sizes[i] = sizes[i + 1]
-        return n - 1
+            sizes[s, side, at] = size
+            return
+        for i in range(at, n - 1):
+            keys[s, side, i] = keys[s, side, i + 1]
+            sizes[s, side, i] = sizes[s, side, i + 1]
+        counts[s, side] = n - 1
+        return
     if size <= 0.0:
-        return n
-    if n == len(keys):
-        if lo == 0:
-            return n  # farther than everything kept
-        for i in range(lo - 1):
-            keys[i] = keys[i + 1]
-            sizes[i] = sizes[i + 1]
-        keys[lo - 1] = key
-        sizes[lo - 1] = size
-        return n
-    for i in range(n, lo, -1):
-        keys[i] = keys[i - 1]
-        sizes[i] = sizes[i - 1]
-    keys[lo] = key
-    sizes[lo] = size
-    return n + 1
+        return
+    if n == keys.shape[2]:
+        if at == 0:
+            return  # farther than everything kept
+        at -= 1
+        for i in range(at):
+            keys[s, side, i] = keys[s, side, i + 1]
+            sizes[s, side, i] = sizes[s, side, i + 1]
+    else:
+        for i in range(n, at, -1):
+            keys[s, side, i] = keys[s, side, i - 1]
+            sizes[s, side, i] = sizes[s, side, i - 1]
+        counts[s, side] = n + 1
+    keys[s, side, at] = key
+    sizes[s, side, at] = size
 
 
-@njit(cache=True)
-def depth(sizes, n, levels):  # type: ignore[no-untyped-def]
-    """Total size of the best ``levels`` levels."""
+@numba.njit(cache=True)
+def depth(sizes, counts, s, side, levels):  # type: ignore[no-untyped-def]
+    """Total size of the best ``levels`` levels of one side."""
+    n = counts[s, side]
     total = 0.0
     for i in range(max(0, n - levels), n):
-        total += sizes[i]
+        total += sizes[s, side, i]
     return total

@@ -7,13 +7,14 @@ A declaration is a decorated function in one module of ``features/definitions``:
         return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])
 
 ``{w}`` stands for an integer that a config writes out (``log_return_60``); ``@alias`` behind a name reads another stream
-or external series (``log_return_10@spot``). The function is compiled once, gets the stream's bar statistics ``h`` and
+or external series (``log_return_10@spot``). The function is compiled when a kernel first chooses it, gets the stream's bar statistics ``h`` and
 those of the traded stream ``o`` (both ``(bars, STATS)``), the bar ``t`` and the window ``w``, and may read the bars
 ``t - w .. t``. It must not raise: what is unknown is NaN.
 """
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import importlib
 import pkgutil
@@ -22,13 +23,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numba
-from numba import float64, int64, types
+from numba import float64, int64
 
 Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
 """What data a feature is made of: ``price`` any source, ``book`` the best levels, ``depth`` an L2 book."""
 
 SIGNATURE = float64(float64[:, ::1], float64[:, ::1], int64, int64)
-FUNCTION = types.FunctionType(SIGNATURE)
+"""Of a feature's function: statistics of its stream, of the traded stream, bar, window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Feature:
     window: int | None  # fixed number of earlier bars it reads; None: the integer of its name
     least: int  # smallest integer allowed
     pair: bool  # also reads the traded stream: must be used with @alias
-    function: Any
+    function: Callable[..., float]
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """The function as machine code, made (or read from numba's cache) when first asked for."""
+        return numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(self.function)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,18 +93,25 @@ def feature(
     window: int | None = None,
     least: int = 1,
     pair: bool = False,
-) -> Callable[[Callable[..., float]], Any]:
+) -> Callable[[Callable[..., float]], Callable[..., float]]:
     """Declare a feature; see the module's text. ``window`` fixes the lookback where it is not the name's integer."""
 
-    def declare(function: Callable[..., float]) -> Any:
+    def declare(function: Callable[..., float]) -> Callable[..., float]:
         if pattern in _FEATURES:
             raise ValueError(f"feature {pattern!r} is declared twice")
-        compiled = numba.njit(SIGNATURE, cache=True, error_model="numpy")(function)
         fixed = window if window is not None or "{w}" in pattern else 0
         _FEATURES[pattern] = Feature(
-            pattern, unit, (needs,) if isinstance(needs, str) else needs, definition, source, fixed, least, pair, compiled
+            pattern,
+            unit,
+            (needs,) if isinstance(needs, str) else needs,
+            definition,
+            source,
+            fixed,
+            least,
+            pair,
+            function,
         )
-        return compiled
+        return function
 
     return declare
 

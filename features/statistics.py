@@ -1,7 +1,8 @@
 """Bar statistics: what the event loop keeps of each stream in each bar, and the columns they stand in.
 
 Features are functions of these columns over a window of bars, so a new feature seldom needs a new statistic. One that
-does adds a column here and the line in ``features/kernel.py`` that fills it.
+does adds a column here and the line in ``features/loop.py`` that fills it. Compiled code is cached by source file and holds
+these columns as constants: after a change here, ``find features -name '*.nbi' -delete``.
 """
 
 from enum import IntEnum, auto
@@ -39,6 +40,7 @@ class Stat(IntEnum):
     INDEX = auto()
     FUNDING = auto()
     PRICE = auto()  # reference: mid, else last trade, else bar close; an external series' value
+    RETURN = auto()  # ln(PRICE / PRICE of the bar before)
     SECONDS = auto()  # length of the bar
     CLOCK = auto()  # time of day at close, seconds after midnight UTC
 

@@ -16,7 +16,12 @@ _IMBALANCE = "(bid size - ask size) / (bid size + ask size) of the best {} at cl
 _CONT = "Cont, Kukanov and Stoikov (2014)"
 
 
-@feature("spread", unit="fraction of mid", needs="book", definition="(ask - bid) / mid at close; 0 locked, negative crossed")
+@feature(
+    "spread",
+    unit="fraction of mid",
+    needs="book",
+    definition="(ask - bid) / mid at close; 0 locked, negative crossed",
+)
 def spread(h, o, t, w):  # type: ignore[no-untyped-def]
     return (h[t, _ASK] - h[t, _BID]) / h[t, _PRICE]
 
@@ -72,12 +77,16 @@ def book_imbalance_1(h, o, t, w):  # type: ignore[no-untyped-def]
     return (h[t, _BID_SIZE] - h[t, _ASK_SIZE]) / (h[t, _BID_SIZE] + h[t, _ASK_SIZE])
 
 
-@feature("book_imbalance_5", unit="-1..1", needs="depth", definition=_IMBALANCE.format("5 levels"), source=_CONT)
+@feature(
+    "book_imbalance_5", unit="-1..1", needs="depth", definition=_IMBALANCE.format("5 levels"), source=_CONT
+)
 def book_imbalance_5(h, o, t, w):  # type: ignore[no-untyped-def]
     return (h[t, _BID_DEPTH_5] - h[t, _ASK_DEPTH_5]) / (h[t, _BID_DEPTH_5] + h[t, _ASK_DEPTH_5])
 
 
-@feature("book_imbalance_10", unit="-1..1", needs="depth", definition=_IMBALANCE.format("10 levels"), source=_CONT)
+@feature(
+    "book_imbalance_10", unit="-1..1", needs="depth", definition=_IMBALANCE.format("10 levels"), source=_CONT
+)
 def book_imbalance_10(h, o, t, w):  # type: ignore[no-untyped-def]
     return (h[t, _BID_DEPTH_10] - h[t, _ASK_DEPTH_10]) / (h[t, _BID_DEPTH_10] + h[t, _ASK_DEPTH_10])
 
@@ -111,7 +120,12 @@ def order_flow_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
     return flow * w / size
 
 
-@feature("book_updates_{w}", unit="updates per bar", needs="book", definition="mean number of atomic book updates per bar over w bars")
+@feature(
+    "book_updates_{w}",
+    unit="updates per bar",
+    needs="book",
+    definition="mean number of atomic book updates per bar over w bars",
+)
 def book_updates(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):

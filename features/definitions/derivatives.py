@@ -8,7 +8,9 @@ from features.statistics import Stat
 _PRICE, _MARK, _INDEX, _FUNDING = int(Stat.PRICE), int(Stat.MARK), int(Stat.INDEX), int(Stat.FUNDING)
 
 
-@feature("funding_rate", unit="fraction per interval", needs="funding", definition="last published funding rate")
+@feature(
+    "funding_rate", unit="fraction per interval", needs="funding", definition="last published funding rate"
+)
 def funding_rate(h, o, t, w):  # type: ignore[no-untyped-def]
     return h[t, _FUNDING]
 
@@ -36,7 +38,13 @@ def index_basis(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(h[t, _PRICE] / h[t, _INDEX])
 
 
-@feature("basis", unit="log price", needs="price", pair=True, definition="ln(P of the traded stream / P of this one) at close")
+@feature(
+    "basis",
+    unit="log price",
+    needs="price",
+    pair=True,
+    definition="ln(P of the traded stream / P of this one) at close",
+)
 def basis(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(o[t, _PRICE] / h[t, _PRICE])
 
@@ -52,7 +60,12 @@ def basis_change(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(o[t, _PRICE] / h[t, _PRICE]) - log(o[t - w, _PRICE] / h[t - w, _PRICE])
 
 
-@feature("series_value", unit="as published", needs="series", definition="last published value of an external series")
+@feature(
+    "series_value",
+    unit="as published",
+    needs="series",
+    definition="last published value of an external series",
+)
 def series_value(h, o, t, w):  # type: ignore[no-untyped-def]
     return h[t, _PRICE]
 

@@ -8,11 +8,13 @@ from features.registry import feature
 from features.statistics import Stat
 
 _PRICE, _HIGH, _LOW, _MID_VARIANCE = int(Stat.PRICE), int(Stat.HIGH), int(Stat.LOW), int(Stat.MID_VARIANCE)
-_CLOCK = int(Stat.CLOCK)
+_CLOCK, _RETURN = int(Stat.CLOCK), int(Stat.RETURN)
 _INF = np.inf
 
 
-@feature("log_return_{w}", unit="log return", needs="price", definition="ln(P_t / P_{t-w}), P the reference price")
+@feature(
+    "log_return_{w}", unit="log return", needs="price", definition="ln(P_t / P_{t-w}), P the reference price"
+)
 def log_return(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(h[t, _PRICE] / h[t - w, _PRICE])
 
@@ -27,8 +29,7 @@ def log_return(h, o, t, w):  # type: ignore[no-untyped-def]
 def realized_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):
-        r = log(h[i, _PRICE] / h[i - 1, _PRICE])
-        total += r * r
+        total += h[i, _RETURN] * h[i, _RETURN]
     return sqrt(total / w)
 
 
@@ -42,8 +43,7 @@ def realized_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
 def log_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):
-        r = log(h[i, _PRICE] / h[i - 1, _PRICE])
-        total += r * r
+        total += h[i, _RETURN] * h[i, _RETURN]
     if isnan(total):
         return total
     return log(max(sqrt(total / w), 1e-8))
@@ -72,7 +72,7 @@ def intrabar_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
 def absolute_return(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):
-        total += abs(log(h[i, _PRICE] / h[i - 1, _PRICE]))
+        total += abs(h[i, _RETURN])
     return total / w
 
 
@@ -102,8 +102,7 @@ def efficiency(h, o, t, w):  # type: ignore[no-untyped-def]
 def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):
-        r = log(h[i, _PRICE] / h[i - 1, _PRICE])
-        total += r * r
+        total += h[i, _RETURN] * h[i, _RETURN]
     if total == 0.0:
         return 0.0
     return log(h[t, _PRICE] / h[t - w, _PRICE]) / sqrt(total)
@@ -117,11 +116,11 @@ def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
     least=3,
 )
 def autocorrelation(h, o, t, w):  # type: ignore[no-untyped-def]
-    previous = log(h[t - w + 1, _PRICE] / h[t - w, _PRICE])
+    previous = h[t - w + 1, _RETURN]
     squares = previous * previous
     products = 0.0
     for i in range(t - w + 2, t + 1):
-        r = log(h[i, _PRICE] / h[i - 1, _PRICE])
+        r = h[i, _RETURN]
         squares += r * r
         products += r * previous
         previous = r
@@ -178,11 +177,15 @@ def moving_average_gap(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(h[t, _PRICE] * w / total)
 
 
-@feature("time_of_day_sin", unit="-1..1", needs="clock", definition="sin(2 pi * time of day at close / 24 h), UTC")
+@feature(
+    "time_of_day_sin", unit="-1..1", needs="clock", definition="sin(2 pi * time of day at close / 24 h), UTC"
+)
 def time_of_day_sin(h, o, t, w):  # type: ignore[no-untyped-def]
     return np.sin(2.0 * pi * h[t, _CLOCK] / 86_400.0)
 
 
-@feature("time_of_day_cos", unit="-1..1", needs="clock", definition="cos(2 pi * time of day at close / 24 h), UTC")
+@feature(
+    "time_of_day_cos", unit="-1..1", needs="clock", definition="cos(2 pi * time of day at close / 24 h), UTC"
+)
 def time_of_day_cos(h, o, t, w):  # type: ignore[no-untyped-def]
     return np.cos(2.0 * pi * h[t, _CLOCK] / 86_400.0)

@@ -9,7 +9,12 @@ _BUY, _SELL, _BUYS, _SELLS = int(Stat.BUY_VOLUME), int(Stat.SELL_VOLUME), int(St
 _VALUE, _PRICE, _SECONDS = int(Stat.VALUE), int(Stat.PRICE), int(Stat.SECONDS)
 
 
-@feature("signed_volume_{w}", unit="contracts", needs="trades", definition="bought minus sold volume (by aggressor) over w bars")
+@feature(
+    "signed_volume_{w}",
+    unit="contracts",
+    needs="trades",
+    definition="bought minus sold volume (by aggressor) over w bars",
+)
 def signed_volume(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):
@@ -59,7 +64,12 @@ def trade_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
     return (buys - sells) / (buys + sells)
 
 
-@feature("trade_intensity_{w}", unit="log trades per second", needs="trades", definition="ln(1 + trades per second over w bars)")
+@feature(
+    "trade_intensity_{w}",
+    unit="log trades per second",
+    needs="trades",
+    definition="ln(1 + trades per second over w bars)",
+)
 def trade_intensity(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     seconds = 0.0
@@ -69,7 +79,12 @@ def trade_intensity(h, o, t, w):  # type: ignore[no-untyped-def]
     return log1p(total / seconds)
 
 
-@feature("log_volume_{w}", unit="log contracts", needs="ohlcv", definition="ln(1 + mean volume per bar over w bars)")
+@feature(
+    "log_volume_{w}",
+    unit="log contracts",
+    needs="ohlcv",
+    definition="ln(1 + mean volume per bar over w bars)",
+)
 def log_volume(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(t - w + 1, t + 1):

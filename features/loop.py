@@ -1,0 +1,243 @@
+"""The compiled loop of the feature kernel: from events to each stream's book and bar statistics, and to features.
+
+Everything is passed as whole arrays and indices, never as rows of arrays: a view costs more to make and to let go than
+an event costs to apply. Memory is laid out by ``initial_state`` of ``features/kernel.py``.
+"""
+
+import math
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from features.book import depth, set_level
+from features.events import LAST, EventKind
+from features.registry import SIGNATURE
+from features.statistics import Stat
+
+_CLOSE, _SERIES, _FUNDING = int(EventKind.CLOSE), int(EventKind.SERIES), int(EventKind.FUNDING)
+_INDEX, _MARK, _CLEAR = int(EventKind.INDEX), int(EventKind.MARK), int(EventKind.CLEAR)
+_BID, _ASK = int(EventKind.BID), int(EventKind.ASK)
+_QUOTE_BID, _QUOTE_ASK = int(EventKind.QUOTE_BID), int(EventKind.QUOTE_ASK)
+_TRADE_BUY, _TRADE_SELL = int(EventKind.TRADE_BUY), int(EventKind.TRADE_SELL)
+_LAST = LAST
+
+_OPEN, _HIGH, _LOW, _LAST_PRICE = int(Stat.OPEN), int(Stat.HIGH), int(Stat.LOW), int(Stat.LAST)
+_BUY_VOLUME, _SELL_VOLUME = int(Stat.BUY_VOLUME), int(Stat.SELL_VOLUME)
+_BUYS, _SELLS, _VALUE = int(Stat.BUYS), int(Stat.SELLS), int(Stat.VALUE)
+_BID_STAT, _ASK_STAT = int(Stat.BID), int(Stat.ASK)
+_BID_SIZE, _ASK_SIZE = int(Stat.BID_SIZE), int(Stat.ASK_SIZE)
+_BID_DEPTH_5, _ASK_DEPTH_5 = int(Stat.BID_DEPTH_5), int(Stat.ASK_DEPTH_5)
+_BID_DEPTH_10, _ASK_DEPTH_10 = int(Stat.BID_DEPTH_10), int(Stat.ASK_DEPTH_10)
+_UPDATES, _ORDER_FLOW = int(Stat.UPDATES), int(Stat.ORDER_FLOW)
+_SPREAD_TIME, _QUOTED_TIME = int(Stat.SPREAD_TIME), int(Stat.QUOTED_TIME)
+_MID_VARIANCE = int(Stat.MID_VARIANCE)
+_MARK_STAT, _INDEX_STAT, _FUNDING_STAT = int(Stat.MARK), int(Stat.INDEX), int(Stat.FUNDING)
+_PRICE, _RETURN = int(Stat.PRICE), int(Stat.RETURN)
+_SECONDS, _CLOCK = int(Stat.SECONDS), int(Stat.CLOCK)
+
+# What is remembered of each stream between events, besides its book and the open bar: best levels as whole ticks, so
+# that they compare exactly, and the trade before, for inferring aggressors.
+_BEST_BID, _BEST_BID_SIZE, _BEST_ASK, _BEST_ASK_SIZE, _MID, SIGN, _TRADED, MEMORY = range(8)
+
+_ON_MID = 1e-6  # ticks: a trade this close to the mid is at the mid
+
+
+@intrinsic
+def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped-def]
+    """The feature whose machine code is at ``address``: so that one compiled loop serves any choice of features."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        values = [context.get_value_type(argument) for argument in SIGNATURE.args]
+        function = ir.FunctionType(context.get_value_type(SIGNATURE.return_type), values)
+        return builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+
+    return SIGNATURE.return_type(types.int64, *SIGNATURE.args), generate
+
+
+@numba.njit(cache=True, error_model="numpy")
+def advance(
+    events, keys, sizes, counts, rows, memory, times, history, filled,
+    scale, window, addresses, own, number, lookback, values, quotes,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
+
+    ``scale`` is each stream's ticks per unit of price; ``addresses`` the features' machine code, each called with the
+    history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
+    """
+    streams = len(scale)
+    bar = 0
+    for i in range(len(events)):
+        event = events[i]
+        kind, s, ts = event.kind, event.stream, event.ts
+        if kind >= _TRADE_BUY:
+            _trade(kind, event.price, event.size, s, scale, rows, memory)
+        elif kind >= _CLEAR:
+            if kind == _CLEAR:
+                counts[s, 0] = 0
+                counts[s, 1] = 0
+            else:
+                side = 1 if kind == _ASK or kind == _QUOTE_ASK else 0
+                if kind >= _QUOTE_BID:
+                    counts[s, side] = 0
+                tick = np.int64(np.rint(event.price * scale[s]))
+                set_level(keys, sizes, counts, s, side, -tick if side else tick, event.size)
+            if event.flags & _LAST:
+                _accrue_spread(ts, s, scale, rows, memory, times)
+                _book_changed(s, keys, sizes, counts, rows, memory)
+        elif kind == _CLOSE:
+            at = filled[0]
+            if at == history.shape[1]:  # make room: the last window of bars moves to the front
+                for j in range(history.shape[0]):
+                    history[j, :window] = history[j, at - window :].copy()
+                at = window
+            for j in range(history.shape[0]):
+                if j < streams:
+                    _accrue_spread(ts, j, scale, rows, memory, times)
+                    _at_close(j, sizes, counts, scale, rows, memory)
+                rows[j, _RETURN] = (
+                    math.log(rows[j, _PRICE] / history[j, at - 1, _PRICE]) if at > 0 else np.nan
+                )
+                rows[j, _SECONDS] = (ts - times[0]) * 1e-9 if times[0] >= 0 else np.nan
+                rows[j, _CLOCK] = (ts % 86_400_000_000_000) * 1e-9
+                for c in range(rows.shape[1]):
+                    history[j, at, c] = rows[j, c]
+                _new_bar(j, rows)
+            times[0] = ts
+            filled[0] = at + 1
+            for f in range(len(addresses)):
+                if at < lookback[f]:
+                    values[bar, f] = np.nan
+                else:
+                    values[bar, f] = _call(addresses[f], history[own[f]], history[0], at, number[f])
+            quotes[bar, 0] = history[0, at, _PRICE]
+            quotes[bar, 1] = history[0, at, _BID_STAT]
+            quotes[bar, 2] = history[0, at, _ASK_STAT]
+            bar += 1
+        elif kind == _SERIES:
+            rows[streams + s, _PRICE] = event.price
+        elif kind == _FUNDING:
+            rows[s, _FUNDING_STAT] = event.price
+        elif kind == _INDEX:
+            rows[s, _INDEX_STAT] = event.price
+        elif kind == _MARK:
+            rows[s, _MARK_STAT] = event.price
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _trade(kind, price, size, s, scale, rows, memory):  # type: ignore[no-untyped-def]
+    if kind == _TRADE_BUY:
+        sign = 1.0
+    elif kind == _TRADE_SELL:
+        sign = -1.0
+    else:
+        # Lee and Ready (1991): by the mid of the prevailing quote; at the mid, or without one, by the last price change.
+        above = price * scale[s] - memory[s, _MID]
+        if above > _ON_MID:
+            sign = 1.0
+        elif above < -_ON_MID:
+            sign = -1.0
+        elif price > memory[s, _TRADED]:
+            sign = 1.0
+        elif price < memory[s, _TRADED]:
+            sign = -1.0
+        else:
+            sign = memory[s, SIGN]
+    memory[s, SIGN] = sign
+    memory[s, _TRADED] = price
+    if math.isnan(rows[s, _OPEN]):
+        rows[s, _OPEN] = price
+        rows[s, _HIGH] = price
+        rows[s, _LOW] = price
+    elif price > rows[s, _HIGH]:
+        rows[s, _HIGH] = price
+    elif price < rows[s, _LOW]:
+        rows[s, _LOW] = price
+    rows[s, _LAST_PRICE] = price
+    rows[s, _VALUE] += price * size
+    if sign > 0:
+        rows[s, _BUY_VOLUME] += size
+        rows[s, _BUYS] += 1.0
+    else:
+        rows[s, _SELL_VOLUME] += size
+        rows[s, _SELLS] += 1.0
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untyped-def]
+    """Integrate the spread that stood since it was last accrued."""
+    since = times[1 + s]
+    if since >= 0 and not math.isnan(memory[s, _MID]):
+        seconds = (ts - since) * 1e-9
+        rows[s, _SPREAD_TIME] += seconds * ((memory[s, _BEST_ASK] - memory[s, _BEST_BID]) / scale[s])
+        rows[s, _QUOTED_TIME] += seconds
+    times[1 + s] = ts
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _book_changed(s, keys, sizes, counts, rows, memory):  # type: ignore[no-untyped-def]
+    """After an atomic update: order flow of the best levels, and the move of the mid."""
+    rows[s, _UPDATES] += 1.0
+    bids, asks = counts[s, 0], counts[s, 1]
+    if bids == 0 or asks == 0:
+        memory[s, _BEST_BID] = np.nan
+        memory[s, _BEST_ASK] = np.nan
+        memory[s, _MID] = np.nan
+        return
+    bid, bid_size = np.float64(keys[s, 0, bids - 1]), sizes[s, 0, bids - 1]
+    ask, ask_size = np.float64(-keys[s, 1, asks - 1]), sizes[s, 1, asks - 1]
+    old_bid, old_ask, old_mid = memory[s, _BEST_BID], memory[s, _BEST_ASK], memory[s, _MID]
+    mid = 0.5 * (bid + ask)
+    if not math.isnan(old_mid):
+        # Cont, Kukanov and Stoikov (2014), equation 4.
+        flow = 0.0
+        if bid >= old_bid:
+            flow += bid_size
+        if bid <= old_bid:
+            flow -= memory[s, _BEST_BID_SIZE]
+        if ask <= old_ask:
+            flow -= ask_size
+        if ask >= old_ask:
+            flow += memory[s, _BEST_ASK_SIZE]
+        rows[s, _ORDER_FLOW] += flow
+        if mid != old_mid:
+            change = math.log(mid / old_mid)
+            rows[s, _MID_VARIANCE] += change * change
+    memory[s, _BEST_BID] = bid
+    memory[s, _BEST_BID_SIZE] = bid_size
+    memory[s, _BEST_ASK] = ask
+    memory[s, _BEST_ASK_SIZE] = ask_size
+    memory[s, _MID] = mid
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _at_close(s, sizes, counts, scale, rows, memory):  # type: ignore[no-untyped-def]
+    """The book's columns and the reference price of a closing bar: best levels as of the last whole update."""
+    if math.isnan(memory[s, _MID]):
+        for j in range(_BID_STAT, _ASK_DEPTH_10 + 1):
+            rows[s, j] = np.nan
+        rows[s, _PRICE] = rows[s, _LAST_PRICE]
+        return
+    rows[s, _BID_STAT] = memory[s, _BEST_BID] / scale[s]
+    rows[s, _ASK_STAT] = memory[s, _BEST_ASK] / scale[s]
+    rows[s, _BID_SIZE] = memory[s, _BEST_BID_SIZE]
+    rows[s, _ASK_SIZE] = memory[s, _BEST_ASK_SIZE]
+    rows[s, _BID_DEPTH_5] = depth(sizes, counts, s, 0, 5)
+    rows[s, _ASK_DEPTH_5] = depth(sizes, counts, s, 1, 5)
+    rows[s, _BID_DEPTH_10] = depth(sizes, counts, s, 0, 10)
+    rows[s, _ASK_DEPTH_10] = depth(sizes, counts, s, 1, 10)
+    rows[s, _PRICE] = memory[s, _MID] / scale[s]
+
+
+@numba.njit(cache=True)
+def _new_bar(s, rows):  # type: ignore[no-untyped-def]
+    """Sums and counts start anew; what holds at a close carries over."""
+    rows[s, _OPEN] = np.nan
+    rows[s, _HIGH] = np.nan
+    rows[s, _LOW] = np.nan
+    for j in range(_BUY_VOLUME, _VALUE + 1):
+        rows[s, j] = 0.0
+    for j in range(_UPDATES, _MID_VARIANCE + 1):
+        rows[s, j] = 0.0
