@@ -18,6 +18,8 @@ from strategies.policy import (
 )
 from strategies.sizing import Sized, rules, smallest
 
+_SLACK = 0.05  # of a unit: an order that much smaller than wanted stays as it is
+
 
 class GridSettings(PolicySettings):
     """The ladder's shape.
@@ -166,7 +168,13 @@ class GridPolicy:
             reduce_only=reduce_only,
         )
         quotes = [o for o in view.orders if o.role == "quote"]
-        intents = requote(quotes, wanted, spec.size_increment, min(self._s.requote, 0.4) * self.spacing)
+        intents = requote(
+            quotes,
+            wanted,
+            spec.size_increment,
+            tolerance=min(self._s.requote, 0.4) * self.spacing,
+            slack=_SLACK * self.unit,
+        )
         if not intents:
             # Unless an order may have been held back from taking, only a fill or a new centre can change it.
             if all(

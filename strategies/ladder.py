@@ -94,7 +94,12 @@ def _above(price: float, spec: ContractSpec) -> float:
 
 
 def requote(
-    standing: Sequence[WorkingOrder], wanted: Sequence[Rung], increment: float, tolerance: float = 0.0
+    standing: Sequence[WorkingOrder],
+    wanted: Sequence[Rung],
+    increment: float,
+    *,
+    tolerance: float = 0.0,
+    slack: float = 0.0,
 ) -> tuple[Intent, ...]:
     """The fewest commands from the standing orders to the wanted ladder.
 
@@ -108,7 +113,10 @@ def requote(
     tolerance : float
         How far from its price an order may stand, so that one held back from taking does not follow the
         market tick by tick.
+    slack : float
+        How many contracts less than wanted an order may have, so that a small fill elsewhere moves nothing.
     """
+    less = max(slack, 0.5 * increment)
     cancels: list[Intent] = []
     amends: list[Intent] = []
     places: list[Intent] = []
@@ -118,7 +126,7 @@ def requote(
         for rung in wanted:
             if rung.side != side or rung.reduce_only != reduce_only:
                 continue
-            alike = [o for o in olds if abs(o.quantity - rung.quantity) < 0.5 * increment]
+            alike = [o for o in olds if -0.5 * increment < rung.quantity - o.quantity < less]
             nearest = min(alike, key=lambda o: abs(o.price - rung.price), default=None)
             if nearest is not None and abs(nearest.price - rung.price) <= tolerance:
                 olds.remove(nearest)

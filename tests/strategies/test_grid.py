@@ -186,12 +186,11 @@ def test_bars_alone_fill_the_ladder():
 
 def test_a_ladder_held_back_from_taking_does_not_chase_every_tick():
     prices = [104.2, 104.2, 104.1, 104.0, 104.0, 103.4, 103.4]  # both sells belong at 101 and 102
+    instrument = linear_perpetual()
     settings = STILL.model_copy(update={"requote": 0.4, "fair_half_life": 1e3, "break_levels": 9.0})
-    policy = settings.policy(
-        PolicyContext(ContractSpec(False, 1.0, 0.1, 0.001, 1, 3), RiskSettings(), 365.0, 1, 0.0002)
-    )
+    policy = settings.policy(PolicyContext(ContractSpec.of(instrument), RiskSettings(), 365.0, 1, 0.0002))
     policy.fair, policy.bars_seen = 100.0, 10**6
-    played = play(settings, prices, chop, policy=policy)
+    played = play(settings, prices, chop, data=quotes(instrument, prices), policy=policy)
     assert not played.failures
     assert played.actions() == ["ladder", "hold", "hold", "hold", "hold", "ladder", "hold"]
     asks = [o.price.as_double() for o in played.open_orders if str(o.side) == "SELL"]

@@ -110,6 +110,12 @@ def test_left_over_is_cancelled_and_missing_is_sent():
     assert requote(standing, [rung(-1, 101.0, 0.5)], 0.001) == (Cancel("a"), Place("quote", -1, 0.5, 101.0))
 
 
+def test_a_little_less_is_left_alone_but_never_more():
+    standing = [order("a", 1, 99.0, 0.49), order("b", -1, 101.0, 0.51)]
+    wanted = [rung(1, 99.0, 0.5), rung(-1, 101.0, 0.5)]
+    assert requote(standing, wanted, 0.001, slack=0.02) == (Amend("b", 0.5, 101.0),)
+
+
 def test_an_order_never_changes_between_adding_and_reducing():
     standing = [order("a", -1, 101.0, 0.5)]
     wanted = [rung(-1, 101.0, 0.5, reduce_only=True)]
