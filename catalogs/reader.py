@@ -61,10 +61,14 @@ class SeriesRef:
 
 
 class Catalog:
-    """A catalog at ``path``. Raises FileNotFoundError where there is none."""
+    """A catalog at ``path``. Raises FileNotFoundError where there is none.
 
-    def __init__(self, path: Path) -> None:
+    ``until`` hides every row whose ``ts_init`` is not before it (ns), as if the catalog had been written then.
+    """
+
+    def __init__(self, path: Path, until: int | None = None) -> None:
         self.path = Path(path)
+        self._until = _LAST_TIME if until is None else until
         if not (self.path / "data").is_dir() and not (self.path / "series").is_dir():
             raise FileNotFoundError(
                 f"{self.path}: no catalog here; make one with `beaufort data import` or `beaufort data synth`"
@@ -89,12 +93,14 @@ class Catalog:
         return identifiers(self.path, data_type)
 
     def coverage(self, identifier: str, data_type: DataType) -> tuple[int, int, int]:
-        """First and last ``ts_init`` and number of rows, from metadata alone.
+        """First and last ``ts_init`` and number of rows, from metadata alone (with ``until`` up to a row group more).
 
         Raises KeyError where nothing is.
         """
         groups = self._groups(identifier, data_type, 0, _LAST_TIME)
-        return groups[0].first, groups[-1].last, sum(group.rows for group in groups)
+        if not groups:
+            return self._until, self._until, 0
+        return groups[0].first, min(groups[-1].last, self._until - 1), sum(group.rows for group in groups)
 
     def total_events(
         self, streams: Sequence[Stream], start: int, end: int, series: Sequence[SeriesRef] = ()
@@ -137,6 +143,7 @@ class Catalog:
 
         From there on the deltas tell the whole book.
         """
+        before = min(before, self._until - 1)
         groups = self._groups(identifier, "deltas", 0, before + 1)
         for group in reversed(groups):
             table = pq.ParquetFile(group.path).read_row_group(group.number, columns=["action", "ts_init"])
@@ -201,7 +208,11 @@ class Catalog:
         for group in self._groups(identifier, data_type, start, end):
             if opened is None or opened[0] != group.path:
                 opened = group.path, pq.ParquetFile(group.path)
-            yield opened[1].read_row_group(group.number, columns=list(columns) if columns else None)
+            table = opened[1].read_row_group(group.number, columns=list(columns) if columns else None)
+            if group.last >= self._until:
+                known = opened[1].read_row_group(group.number, columns=["ts_init"])["ts_init"]
+                table = table.slice(0, int(np.searchsorted(times(known), self._until)))
+            yield table
 
     def _table(
         self, identifier: str, data_type: DataType, start: int, end: int, columns: Sequence[str]
@@ -233,6 +244,7 @@ class Catalog:
         if not paths:
             known = ", ".join(self.identifiers(data_type)) or "none"
             raise KeyError(f"{self.path}: no {data_type} of {identifier}; there are {data_type} of: {known}")
+        end = min(end, self._until)
         return [
             group
             for path in paths

@@ -1,76 +1,213 @@
 """The look-ahead audit: cut the data, run again, and see that nothing before the cut has changed.
 
-Research code leaks the future in many ways: a centred window, a scaler fitted on everything, a smoothed posterior, a
-label joined one bar early. All of them show when the same computation is repeated on data that ends sooner: whatever
-was said before the cut must be the same, bit for bit.
+Research code leaks the future in many ways: a centred window, a scaler fitted on everything, a smoothed
+posterior, a label joined one bar early. All of them show when the same computation is repeated on data that
+ends sooner: whatever was said before the cut must be the same, bit for bit.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 
-from engine.pipeline import BarSeries, Market, run_stages
+from engine.backtest import play
+from engine.bundles import Models
+from engine.config import RunConfig
+from engine.errors import BeaufortError
+from engine.pipeline import Market, run_stages
+from features.settings import format_time
 from features.table import FeatureTable
+from strategies.base import DECISION_COLUMNS
 
-Compute = Callable[[int], FeatureTable]
-"""The whole computation on data that ends before a moment (ns): one column per thing that could leak."""
+
+class Said(NamedTuple):
+    """One column of what was computed: when each value was known (ns, ascending), and the values."""
+
+    ts: np.ndarray
+    values: np.ndarray
+
+
+Compute = Callable[[int], Mapping[str, Said]]
+"""The whole computation on data that ends before a moment (ns): ``"<stage>/<column>"`` to what was said."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """A column whose past changed: first at bar ``ts``, when the data was cut at ``cut`` (both ns)."""
+    """A column whose past changed: first at ``ts``, when the data was cut at ``cut`` (both ns)."""
 
     column: str
     cut: int
     ts: int
-    with_future: float
-    without_future: float
+    with_future: Any
+    without_future: Any
+
+    @property
+    def stage(self) -> str:
+        """``features``, ``quotes``, ``regime``, ``volatility``, ``forecast`` or ``decisions``."""
+        return self.column.partition("/")[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditResult:
-    """What was compared, and every column that leaked (one entry a column and cut)."""
+    """What was compared, and every column that leaked: one entry a column and cut, in pipeline order."""
 
     cuts: tuple[int, ...]
     columns: tuple[str, ...]
-    bars_compared: int
+    values_compared: int
     leaks: tuple[Leak, ...]
 
     @property
     def clean(self) -> bool:
         return not self.leaks
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; times in ISO form, NaN as null."""
+        return {
+            "clean": self.clean,
+            "cuts": [format_time(cut) for cut in self.cuts],
+            "columns": list(self.columns),
+            "values_compared": self.values_compared,
+            "leaks": [
+                {
+                    "stage": leak.stage,
+                    "column": leak.column,
+                    "cut": format_time(leak.cut),
+                    "time": format_time(leak.ts),
+                    "with_future": _json(leak.with_future),
+                    "without_future": _json(leak.without_future),
+                }
+                for leak in self.leaks
+            ],
+        }
+
+
+def audit_config(config: RunConfig, cuts: int, say: Callable[[str], None] = lambda text: None) -> AuditResult:
+    """Audit everything a faithful backtest of ``config`` computes and decides.
+
+    For each cut the data is hidden from a random moment of the backtest span on, for the research side
+    (features and stages in one batch) and for the venue alike, and both are run again.
+
+    Raises
+    ------
+    BeaufortError
+        If data or bundles do not fit, or a run fails.
+    """
+    if cuts < 1:
+        raise BeaufortError(f"--cuts {cuts}: at least one cut is needed")
+    span = config.backtest
+    models = Market(config).models()
+
+    def compute(end: int) -> dict[str, Said]:
+        say(f"run on data before {format_time(end)}" + (" (all of it)" if end == span.end else ""))
+        ending = span.model_copy(update={"end": end})
+        return _everything(Market(config.model_copy(update={"backtest": ending}), until=end), models)
+
+    return audit(compute, span.start, span.end, cuts, config.seed)
+
 
 def audit(compute: Compute, start: int, end: int, cuts: int, seed: int) -> AuditResult:
-    """Compare ``compute(end)`` with ``compute(cut)`` at ``cuts`` random moments of the later three quarters of the span."""
+    """Compare ``compute(end)`` with ``compute(cut)`` at random moments past the span's first quarter."""
+    if end <= start:
+        raise BeaufortError("backtest.end is not after backtest.start")
     whole = compute(end)
     rng = np.random.default_rng(seed)
-    moments = np.sort(rng.integers(start + (end - start) // 4, end, size=cuts))
+    moments = [int(m) for m in np.sort(rng.integers(start + (end - start) // 4, end, size=cuts))]
     leaks: list[Leak] = []
     compared = 0
-    for cut in (int(m) for m in moments):
+    for cut in moments:
         part = compute(cut)
-        leaks += compare(whole, part, cut)
-        compared += int(np.searchsorted(part.ts, cut, side="right"))
-    return AuditResult(tuple(int(m) for m in moments), whole.names, compared, tuple(leaks))
+        for name, said in whole.items():
+            leak, count = _compare(name, said, part.get(name, Said(said.ts[:0], said.values[:0])), cut)
+            compared += count
+            leaks += [leak] if leak else []
+    return AuditResult(tuple(moments), tuple(whole), compared, tuple(leaks))
 
 
-def compare(whole: FeatureTable, part: FeatureTable, cut: int) -> list[Leak]:
-    """Columns of ``part`` that differ from ``whole`` at a bar closed by ``cut``; NaN equals NaN."""
-    n = int(np.searchsorted(whole.ts, cut, side="right"))
-    m = int(np.searchsorted(part.ts, cut, side="right"))
-    if n != m or not np.array_equal(whole.ts[:n], part.ts[:n]):
-        k = min(n, m)
-        differs = np.flatnonzero(whole.ts[:k] != part.ts[:k])
-        at = int(differs[0]) if len(differs) else k - 1
-        return [Leak("bar times", cut, int(whole.ts[max(at, 0)]), float(n), float(m))]
-    leaks = []
-    for j, name in enumerate(whole.names):
-        a, b = whole.values[:n, j], part.values[:n, j]
-        differs = np.flatnonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))
-        if len(differs):
-            i = int(differs[0])
-            leaks.append(Leak(name, cut, int(whole.ts[i]), float(a[i]), float(b[i])))
-    return leaks
+def _compare(name: str, whole: Said, part: Said, cut: int) -> tuple[Leak | None, int]:
+    """The first difference before ``cut``, NaN being equal to NaN, and how many values were looked at."""
+    n, m = int(np.searchsorted(whole.ts, cut)), int(np.searchsorted(part.ts, cut))
+    k = min(n, m)
+    a, b = whole.values[:k], part.values[:k]
+    differs = (whole.ts[:k] != part.ts[:k]) | ((a != b) & ~((a != a) & (b != b)))
+    at = int(np.argmax(differs)) if differs.any() else k
+    if at < k:
+        return Leak(name, cut, int(whole.ts[at]), a[at], b[at]), k
+    if n > m:
+        return Leak(name, cut, int(whole.ts[k]), whole.values[k], None), k
+    if m > n:
+        return Leak(name, cut, int(part.ts[k]), None, part.values[k]), k
+    return None, k
+
+
+def _everything(market: Market, models: Models) -> dict[str, Said]:
+    """What the pipeline says and the strategies decide on the market's backtest span and its warm-up."""
+    span = market.config.backtest
+    series = market.features(market.data_start(span.start), span.end)
+    stages = run_stages(models, series.table)
+    ts = series.table.ts
+    quotes = FeatureTable(ts, ("price", "bid", "ask"), series.quotes)
+    tables = {"features": series.table, "quotes": quotes}
+    tables |= {"regime": stages.regime, "volatility": stages.volatility}
+    if stages.forecast is not None:
+        tables["forecast"] = stages.forecast
+    said = {
+        f"{stage}/{name}": Said(ts, column)
+        for stage, table in tables.items()
+        for name, column in zip(table.names, table.values.T, strict=True)
+    }
+    outcome = play(market, models, "faithful")
+    if outcome.failures:
+        raise BeaufortError(f"the run failed after {outcome.events:,} events\n{outcome.failures[0]}")
+    if not outcome.complete:
+        raise KeyboardInterrupt
+    return said | _decisions(outcome.logs.decisions, market.config.bars.grace)
+
+
+def _decisions(rows: list[tuple[Any, ...]], grace: int) -> dict[str, Said]:
+    """Decision records by strategy and column.
+
+    A bar is decided on ``grace`` after its close, and knows the fills until then.
+    """
+    said = {}
+    strategy, ts = DECISION_COLUMNS.index("strategy"), DECISION_COLUMNS.index("ts")
+    for name in dict.fromkeys(row[strategy] for row in rows):
+        own = [row for row in rows if row[strategy] == name]
+        known = np.array([row[ts] for row in own], np.int64) + grace
+        for i, column in enumerate(DECISION_COLUMNS):
+            values = np.empty(len(own), object)
+            values[:] = [row[i] for row in own]
+            said[f"decisions/{name}/{column}"] = Said(known, values)
+    return said
+
+
+def print_audit(result: AuditResult) -> None:
+    """The verdict on the terminal, with every column that leaked and where it first did."""
+    console = Console()
+    what = f"{len(result.columns)} columns, {result.values_compared:,} values, {len(result.cuts)} cuts"
+    if result.clean:
+        text = f"Nothing looks ahead: {what}; every value is the same without its future."
+        console.print(text, highlight=False, soft_wrap=True)
+        return
+    console.print(f"The future leaks ({what}):", highlight=False)
+    for column in dict.fromkeys(leak.column for leak in result.leaks):
+        own = [leak for leak in result.leaks if leak.column == column]
+        first = min(own, key=lambda leak: leak.ts)
+        console.print(
+            f"  {column}: at {len(own)} of {len(result.cuts)} cuts; first at {format_time(first.ts)}, "
+            f"{_shown(first.with_future)} with the future and {_shown(first.without_future)} without",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"Each stage reads the ones above it: begin with {result.leaks[0].stage}.", highlight=False)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def _json(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value != value else value

@@ -64,17 +64,23 @@ class StageTables:
 class Market:
     """A config's data and kernel.
 
+    Parameters
+    ----------
+    config : RunConfig
+    until : int, optional
+        Nothing that became known at or after this moment (ns) is read, as if the catalog ended there.
+
     Raises
     ------
     BeaufortError
         If the catalog, an instrument or a feed the config asks for is not there.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, until: int | None = None) -> None:
         self.config = config
         data = config.data
         try:
-            self.catalog = Catalog(data.catalog)
+            self.catalog = Catalog(data.catalog, until)
             self.instruments = {alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases}
         except (FileNotFoundError, KeyError) as error:
             raise BeaufortError(str(error.args[0])) from None

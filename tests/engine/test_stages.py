@@ -36,7 +36,11 @@ class Total(Params):
 @pytest.fixture
 def stage() -> Stage:
     return Stage(
-        ((Validity("a", 10, 20), Total(100.0)), (Validity("b", 20, 30), Total(200.0)), (Validity("c", 40, 50), Total(300.0))),
+        (
+            (Validity("a", 10, 20), Total(100.0)),
+            (Validity("b", 20, 30), Total(200.0)),
+            (Validity("c", 40, 50), Total(300.0)),
+        ),
         warmup=3,
     )
 
