@@ -193,6 +193,44 @@ def test_an_order_the_risk_engine_denies_is_forgotten():
     assert played.actions() == ["enter"] * 4  # each bar tries again
 
 
+def test_a_restarted_session_finds_its_position_and_its_stop_in_the_cache():
+    def restart(strategy):
+        known = (strategy._position, strategy._entry, strategy._view_orders())
+        strategy._position, strategy._entry, strategy._orders = 0.0, math.nan, {}
+        strategy._recover()
+        recovered = (strategy._position, strategy._entry, strategy._view_orders())
+        assert recovered == known
+        seen.append(recovered)
+
+    seen = []
+    play(MOMENTUM, [100.0] * 5, lambda i: Says(**UP), risk=STOP, after=restart)
+    ((position, entry, (stop,)),) = seen
+    assert (position, entry) == (50.0, 100.1)
+    assert (stop.role, stop.side, stop.quantity, stop.price, stop.reduce_only) == (
+        "stop",
+        -1,
+        50.0,
+        98.1,
+        True,
+    )
+
+
+def test_two_runs_are_equal_to_the_last_order_id():
+    rng = np.random.default_rng(2)
+    prices = np.round(100 * np.exp(np.cumsum(0.001 * rng.standard_normal(400))), 1).tolist()
+    regime = np.repeat(rng.integers(-1, 3, 20), 20).tolist()
+    up = rng.random(400).tolist()
+
+    def says(i):
+        return Says(regime=regime[i], up=0.7 * up[i], down=0.7 - 0.7 * up[i], volatility=0.004)
+
+    first, second = (play([MOMENTUM, GRID], prices, says) for _ in range(2))
+    assert not first.failures
+    assert len(first.fills) > 20
+    assert repr(first.decisions) == repr(second.decisions)
+    assert first.fills == second.fills
+
+
 def test_memory_survives_a_restart():
     context = PolicyContext(ContractSpec(False, 1.0, 0.1, 0.001, 1, 3), RiskSettings(), 365.0, 1, 0.0002)
     first = MOMENTUM.policy(context)

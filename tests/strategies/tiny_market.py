@@ -257,8 +257,12 @@ def play(
     book_type: BookType = BookType.L1_MBP,
     queue_position: bool = True,
     policy: Any = None,
+    after: Callable[[GatedStrategy], None] = lambda strategy: None,
 ) -> Played:
-    """Run strategies ``s0, s1, …`` over the market; ``policy`` replaces the first one's."""
+    """Run strategies ``s0, s1, …`` over the market.
+
+    ``policy`` replaces the first one's; ``after`` is called with it while the engine still stands.
+    """
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
     guard = RunGuard()
@@ -318,6 +322,7 @@ def play(
             engine.add_strategy(strategy)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
         cache = engine.cache
+        after(strategies[0])
         positions = cache.positions_open(None, instrument.id)
         return Played(
             [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions],
