@@ -130,8 +130,7 @@ def build_node(
 
 def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientConfig:
     """The venue of a backtest, but that here Nautilus settles no funding and liquidates nobody."""
-    settings = config.venue
-    has_book = config.data.streams[config.data.trade].book == "deltas"
+    settings, traded = config.venue, config.data.streams[config.data.trade]
     return SandboxExecutionClientConfig(
         venue=Venue(venue),
         starting_balances=[Money.from_str(settings.starting_balance)],
@@ -139,11 +138,11 @@ def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientC
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN,
         default_leverage=settings.default_leverage,
-        book_type=BookType.L2_MBP if has_book else BookType.L1_MBP,
+        book_type=BookType.L2_MBP if traded.book == "deltas" else BookType.L1_MBP,
         fee_model=MakerTakerFeeModel(settings.maker_fee, settings.taker_fee),
         fill_model=DefaultFillModel(settings.fill_probability, settings.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=settings.latency),
-        queue_position=settings.queue_position,
+        queue_position=settings.queue_position and traded.trades,
     )
 
 

@@ -179,7 +179,7 @@ def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Pat
     finally:
         node.dispose()
     if not known:  # some adapters log that they could not connect, and go on
-        raise BeaufortError(f"live: {source.venue} told of no instrument; check the network (and live.base_url_http)")
+        raise BeaufortError(f"live: {source.venue} told of no instrument; check the network")
     return known
 
 
