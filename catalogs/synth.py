@@ -154,6 +154,14 @@ def read_truth(catalog: Path) -> FeatureTable:
     return FeatureTable.load(path)
 
 
+def read_settings(catalog: Path) -> SynthSettings:
+    """The settings that made a synthetic ``catalog``. Raises FileNotFoundError where it is not synthetic."""
+    path = Path(catalog) / _PARAMETERS
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: only catalogs made by `beaufort data synth` have one")
+    return SynthSettings.model_validate(json.loads(path.read_text())["settings"])
+
+
 def true_parameters(settings: SynthSettings) -> dict[str, Any]:
     """What made the market, per regime in the order of ``features.messages.REGIMES``.
 
