@@ -11,7 +11,8 @@ from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from strategies.base import GatedStrategy, StrategyConfig
+from strategies.base import GatedStrategy
+from strategies.config import StrategyConfig
 from strategies.policy import PolicySettings
 
 for _module in pkgutil.iter_modules(__path__):

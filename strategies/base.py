@@ -1,11 +1,10 @@
 """The Nautilus shell of every strategy: gathers a bar's messages, asks the policy, sends what passes."""
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 from nautilus_trader.model import (
     ClientOrderId,
@@ -13,14 +12,14 @@ from nautilus_trader.model import (
     OrderSide,
     Price,
     Quantity,
-    StrategyId,
     TriggerType,
 )
 from nautilus_trader.trading import Strategy
 
 from features.messages import REGIMES, FeatureBar, Forecast, RegimeState, RiskState, VolatilityState
+from strategies.config import StrategyConfig
 from strategies.door import admit
-from strategies.governor import RiskSettings
+from strategies.handover import only_reduce, stand_down, why_not
 from strategies.policy import (
     Cancel,
     Decision,
@@ -29,7 +28,6 @@ from strategies.policy import (
     MarketView,
     Place,
     PolicyContext,
-    PolicySettings,
     WorkingOrder,
 )
 from strategies.sizing import ContractSpec, cap
@@ -77,70 +75,6 @@ FILL_COLUMNS = [
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 _NAN = math.nan
-
-
-class Guard(Protocol):
-    """Wraps callbacks: a failure is recorded and shuts the system down (``actors.guard.RunGuard``)."""
-
-    def watch(self, component: Any, callback: Callable[[Any], None]) -> Callable[[Any], None]: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class StrategyConfig:
-    """What a strategy shell needs.
-
-    Parameters
-    ----------
-    strategy_id, order_id_tag
-        Nautilus names; the tag is unique in a run.
-    name : str
-        Name in records.
-    settings : PolicySettings
-        Of the strategy.
-    instrument
-        The traded Nautilus instrument.
-    risk : RiskSettings
-        Limits common to all strategies.
-    priority : int
-        On the message bus, lower than every stage's and the governor's, distinct for each strategy.
-    bars_per_year, horizon
-        Measured bars a year and the bars a volatility forecast covers, to annualise it.
-    maker_fee : float
-        Fraction of notional.
-    features : tuple of str
-        Names of the values of a ``FeatureBar``.
-    trade_from : int
-        Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
-    decisions, fills : list
-        Receive records in the order of ``DECISION_COLUMNS`` and ``FILL_COLUMNS``.
-    guard : Guard
-    bundle_at : callable
-        From a bar's ``ts`` to the name of the valid model bundle, ``""`` if there is none.
-    latency : int
-        Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
-    flatten_on_stop : bool
-        Whether a stop cancels every order and closes the position at market, instead of leaving the position
-        with its protective stop.
-    """
-
-    strategy_id: StrategyId
-    order_id_tag: str
-    name: str
-    settings: PolicySettings
-    instrument: Any
-    risk: RiskSettings
-    priority: int
-    bars_per_year: float
-    horizon: int
-    maker_fee: float
-    features: tuple[str, ...]
-    trade_from: int
-    decisions: list[tuple[Any, ...]]
-    fills: list[tuple[Any, ...]]
-    guard: Guard
-    bundle_at: Callable[[int], str]
-    latency: int = 0
-    flatten_on_stop: bool = False
 
 
 class _Order:
@@ -300,10 +234,10 @@ class GatedStrategy(Strategy):
         if ts <= self._c.trade_from:
             return
         self._send(self._leftovers())
-        why_not = _why_not(label, owned, risk.permit)
-        if why_not:
+        reason = why_not(label, owned, risk.permit)
+        if reason:
             leave = risk.permit == "halted" or (self._flattens and not owned)
-            decision = _stand_down(view, why_not) if leave else _only_reduce(view, wish, why_not)
+            decision = stand_down(view, reason) if leave else only_reduce(view, wish, reason)
         else:
             decision = wish
         self._act(view, decision)
@@ -315,20 +249,20 @@ class GatedStrategy(Strategy):
         r = self._c.risk
         leverage = r.leverage(risk_on)
         most = cap(self._spec, equity, price, leverage, r.exposure_cap, r.max_quantity)
-        others = 0.0  # what other strategies hold uses up the same caps
-        for position in self.cache.positions_open(None, self._iid):
-            if position.strategy_id != self.strategy_id:
-                others += abs(position.signed_qty)
+        # What the others hold (net, as the venue holds it) uses up the same caps.
+        others = abs(float(self.portfolio.net_position(self._iid)) - self._position)
+        return Limits(permit, True, max(0.0, most.quantity * risk.size_factor - others), most.bound, math.inf)
+
+    def _at_door(self, view: MarketView) -> Limits:
+        """The bar's limits with what free margin carries: asked only for orders, as it is slow."""
+        if not view.limits.may_add:
+            return view.limits
         account = self.portfolio.account(self._iid.venue)
         free = None if account is None else account.balance_free(self._currency)
-        margin = 0.0 if free is None else max(0.0, free.as_double()) * leverage / self._spec.value(price)
-        return Limits(
-            permit,
-            True,
-            max(0.0, most.quantity * risk.size_factor - others),
-            most.bound,
-            margin * risk.size_factor,
-        )
+        if free is None:
+            return view.limits._replace(margin=0.0)
+        notional = max(0.0, free.as_double()) * self._c.risk.leverage(view.risk_on) * view.size_factor
+        return view.limits._replace(margin=notional / self._spec.value(view.price))
 
     def _leftovers(self) -> list[Cancel]:
         """What an exhausted book left of market orders: Nautilus would keep it for ever."""
@@ -365,7 +299,7 @@ class GatedStrategy(Strategy):
     def _act(self, view: MarketView, decision: Decision) -> None:
         action, reason, intents, size, bound = decision
         if intents:
-            passed = admit(intents, view.position, view.orders, view.limits, view.price, self._spec)
+            passed = admit(intents, view.position, view.orders, self._at_door(view), view.price, self._spec)
             size = sum(i.quantity for i in passed.intents if not isinstance(i, Cancel))
             bound = passed.bound or bound
             if not passed.intents:
@@ -532,35 +466,3 @@ class GatedStrategy(Strategy):
 
 def _nothing(_event: Any) -> None:
     pass
-
-
-def _why_not(label: int, owned: bool, permit: str) -> str:
-    """Why no new risk may be taken, or ``""``."""
-    if permit == "halted":
-        return "trading halted"
-    if label < 0:
-        return "no valid model"
-    if not owned:
-        return f"regime is {REGIMES[label]}"
-    return "" if permit == "active" else "reduce only"
-
-
-def _stand_down(view: MarketView, reason: str) -> Decision:
-    """Every order cancelled, the position closed at market."""
-    intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role != "exit"]
-    closing = any(o.role == "exit" for o in view.orders)
-    if view.position and not closing:
-        side = -1 if view.position > 0 else 1
-        intents.append(Place("exit", side, abs(view.position), reduce_only=True))
-        return Decision("flatten", reason, tuple(intents), bound="position")
-    return Decision("cancel" if intents else "none", reason, tuple(intents))
-
-
-def _only_reduce(view: MarketView, wish: Decision, reason: str) -> Decision:
-    """The policy's wish, less what adds risk, and with every order that could add risk cancelled."""
-    adding = [o.id for o in view.orders if not o.reduce_only]
-    kept = tuple(i for i in wish.intents if (i.reduce_only if isinstance(i, Place) else i.id not in adding))
-    intents = (*(Cancel(key) for key in adding), *kept)
-    if not intents:
-        return Decision("hold" if view.position else "none", reason)
-    return Decision("reduce" if kept else "cancel", f"{reason}: {wish.reason}" if kept else reason, intents)

@@ -110,6 +110,13 @@ def test_caps_hold_against_a_policy_that_never_stops():
     assert played.decisions[-1]["reason"] == "enter refused: exposure_cap"
 
 
+def test_free_margin_cuts_what_equity_would_allow():
+    # The account holds 100, whatever the governor says: at 2x that carries two contracts of 100.
+    risk = RiskSettings(leverage_risk_on=2.0, stop=STOP.stop)
+    played = play(MOMENTUM, [100.0] * 3, lambda i: Says(**UP), balance="100 USDT", risk=risk)
+    assert (played.at(0)["size"], played.at(0)["bound"]) == (2.0, "margin")
+
+
 def test_what_another_strategy_holds_uses_up_the_cap():
     def says(i):
         return Says(regime=TREND if i < 3 else CHOP, volatility=0.01, **UP)
