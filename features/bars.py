@@ -124,7 +124,7 @@ class ClockCloses(BarCloses):
 
 
 class TradeTimes(BarCloses):
-    """1 ns after each moment at which the traded stream has trades: where external bars, told as trades, end."""
+    """1 ns after each moment with trades of the traded stream: where external bars, told as trades, end."""
 
     def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
         traded = (events["stream"] == 0) & (events["kind"] == EventKind.TRADE)
@@ -190,7 +190,7 @@ def _find_closes(events, size, by_value, state, last, closes):  # type: ignore[n
 
 
 def with_closes(events: np.ndarray, closes: np.ndarray) -> np.ndarray:
-    """``events`` (in canonical order) with a ``CLOSE`` record before the first event of each close's ``ts`` or later."""
+    """``events`` (in canonical order) with a ``CLOSE`` before the first event at each close or later."""
     records = np.zeros(len(closes), EVENT)
     records["ts"], records["kind"] = closes, EventKind.CLOSE
     return np.insert(events, np.searchsorted(events["ts"], closes, side="left"), records)

@@ -1,8 +1,9 @@
 """The feature kernel: one compiled loop from merged events to features, the same for a bar and for a year.
 
-It keeps each stream's order book and bar statistics, and at every ``CLOSE`` record computes the chosen features from the
-last bars' statistics. All it remembers is in its state, so the events may be cut anywhere: inside a bar, inside a book
-update. A feature is a function of a window of finished bars and nothing else, which makes causality plain to see.
+It keeps each stream's order book and bar statistics, and at every ``CLOSE`` record computes the chosen
+features from the last bars' statistics. All it remembers is in its state, so the events may be cut anywhere:
+inside a bar, inside a book update. A feature is a function of a window of finished bars and nothing else:
+causality is plain to see.
 """
 
 import dataclasses
@@ -35,8 +36,8 @@ class StreamSpec:
     price_increment : float
         Its tick; book prices are kept as whole ticks.
     feeds : frozenset of Need
-        The data there is: ``trades`` and ``ohlcv`` with trades, ``book`` with best levels, ``depth`` with an L2 book,
-        ``ohlcv`` alone with external bars, ``mark``, ``index``, ``funding``.
+        The data there is: ``trades`` and ``ohlcv`` with trades, ``book`` with best levels, ``depth`` with an
+        L2 book, ``ohlcv`` alone with external bars, ``mark``, ``index``, ``funding``.
     """
 
     alias: str
@@ -101,8 +102,9 @@ class FeatureKernel:
             if need == "clock" or (need == "price" and feeds & {"book", "trades", "ohlcv", "series"}):
                 continue
             if need not in feeds:
+                has = ", ".join(sorted(feeds)) or "nothing"
                 raise ValueError(
-                    f"feature {chosen.name!r} needs {need!r} of {alias!r}, which has only: {', '.join(sorted(feeds)) or '-'}"
+                    f"feature {chosen.name!r} needs {need!r} of {alias!r}, which has only: {has}"
                 )
         return index
 
@@ -151,8 +153,8 @@ class FeatureKernel:
         table : FeatureTable
             One row a bar, NaN where a feature is not yet known.
         quotes : float64 array, shape (bars, 3)
-            Reference price of the traded stream at each close (mid, else last trade; NaN if never known), best bid and
-            best ask (NaN without a book).
+            Reference price of the traded stream at each close (mid, else last trade; NaN if never known),
+            best bid and best ask (NaN without a book).
         """
         state = self.initial_state() if state is None else state
         ts = events["ts"][events["kind"] == _CLOSE]
@@ -162,7 +164,13 @@ class FeatureKernel:
         return FeatureTable(np.ascontiguousarray(ts), self.names, values), quotes
 
     def step(self, state: State, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One bar: ``events`` end with its ``CLOSE``. Returns features, shape (len(names),), and quote, shape (3,)."""
+        """One bar, whose ``CLOSE`` ends ``events``: features, shape (len(names),), and quote, shape (3,).
+
+        Raises ValueError where there is not exactly one ``CLOSE``.
+        """
+        closes = np.count_nonzero(events["kind"] == _CLOSE)
+        if closes != 1:
+            raise ValueError(f"step: the events close {closes} bars; give it one bar, or use run")
         values = np.empty((1, len(self.names)))
         quotes = np.empty((1, 3))
         self._advance(events, state, values, quotes)
@@ -170,8 +178,9 @@ class FeatureKernel:
 
     def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> None:
         advance(
-            events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"], s["filled"],
-            self._scale, self.window, self._addresses, self._own, self._number, self._lookback, values, quotes,
+            events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
+            s["filled"], self._scale, self.window, self._addresses, self._own, self._number, self._lookback,
+            values, quotes,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""The compiled loop of the feature kernel: from events to each stream's book and bar statistics, and to features.
+"""The compiled loop of the feature kernel: from events to books and bar statistics, from those to features.
 
-Everything is passed as whole arrays and indices, never as rows of arrays: a view costs more to make and to let go than
-an event costs to apply. Memory is laid out by ``initial_state`` of ``features/kernel.py``.
+Everything is passed as whole arrays and indices, never as rows of arrays: a view costs more to make and to
+let go than an event costs to apply. Memory is laid out by ``initial_state`` of ``features/kernel.py``.
 """
 
 import math
@@ -38,8 +38,8 @@ _MARK_STAT, _INDEX_STAT, _FUNDING_STAT = int(Stat.MARK), int(Stat.INDEX), int(St
 _PRICE, _RETURN = int(Stat.PRICE), int(Stat.RETURN)
 _SECONDS, _CLOCK = int(Stat.SECONDS), int(Stat.CLOCK)
 
-# What is remembered of each stream between events, besides its book and the open bar: best levels as whole ticks, so
-# that they compare exactly, and the trade before, for inferring aggressors.
+# What is remembered of each stream between events, besides its book and the open bar: best levels as whole
+# ticks, so that they compare exactly, and the trade before, for inferring aggressors.
 _BEST_BID, _BEST_BID_SIZE, _BEST_ASK, _BEST_ASK_SIZE, _MID, SIGN, _TRADED, MEMORY = range(8)
 
 _ON_MID = 1e-6  # ticks: a trade this close to the mid is at the mid
@@ -47,7 +47,7 @@ _ON_MID = 1e-6  # ticks: a trade this close to the mid is at the mid
 
 @intrinsic
 def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped-def]
-    """The feature whose machine code is at ``address``: so that one compiled loop serves any choice of features."""
+    """The feature whose machine code is at ``address``: one compiled loop serves any choice of features."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         values = [context.get_value_type(argument) for argument in SIGNATURE.args]
@@ -64,8 +64,8 @@ def advance(
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
 
-    ``scale`` is each stream's ticks per unit of price; ``addresses`` the features' machine code, each called with the
-    history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
+    ``scale`` is each stream's ticks per unit of price; ``addresses`` the features' machine code, each called
+    with the history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
     """
     streams = len(scale)
     bar = 0
@@ -79,7 +79,7 @@ def advance(
                 counts[s, 0] = 0
                 counts[s, 1] = 0
             else:
-                side = 1 if kind == _ASK or kind == _QUOTE_ASK else 0
+                side = 1 if kind in (_ASK, _QUOTE_ASK) else 0
                 if kind >= _QUOTE_BID:
                     counts[s, side] = 0
                 tick = np.int64(np.rint(event.price * scale[s]))
@@ -111,7 +111,8 @@ def advance(
                 if at < lookback[f]:
                     values[bar, f] = np.nan
                 else:
-                    values[bar, f] = _call(addresses[f], history[own[f]], history[0], at, number[f])
+                    own_history = history[own[f]]
+                    values[bar, f] = _call(addresses[f], own_history, history[0], at, number[f])  # type: ignore[call-arg]
             quotes[bar, 0] = history[0, at, _PRICE]
             quotes[bar, 1] = history[0, at, _BID_STAT]
             quotes[bar, 2] = history[0, at, _ASK_STAT]
@@ -126,14 +127,15 @@ def advance(
             rows[s, _MARK_STAT] = event.price
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
 def _trade(kind, price, size, s, scale, rows, memory):  # type: ignore[no-untyped-def]
     if kind == _TRADE_BUY:
         sign = 1.0
     elif kind == _TRADE_SELL:
         sign = -1.0
     else:
-        # Lee and Ready (1991): by the mid of the prevailing quote; at the mid, or without one, by the last price change.
+        # Lee and Ready (1991): by the mid of the prevailing quote; at the mid, or without one, by the last
+        # change of price.
         above = price * scale[s] - memory[s, _MID]
         if above > _ON_MID:
             sign = 1.0
@@ -165,7 +167,7 @@ def _trade(kind, price, size, s, scale, rows, memory):  # type: ignore[no-untype
         rows[s, _SELLS] += 1.0
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
 def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untyped-def]
     """Integrate the spread that stood since it was last accrued."""
     since = times[1 + s]
@@ -176,7 +178,7 @@ def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untype
     times[1 + s] = ts
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
 def _book_changed(s, keys, sizes, counts, rows, memory):  # type: ignore[no-untyped-def]
     """After an atomic update: order flow of the best levels, and the move of the mid."""
     rows[s, _UPDATES] += 1.0
@@ -214,7 +216,7 @@ def _book_changed(s, keys, sizes, counts, rows, memory):  # type: ignore[no-unty
 
 @numba.njit(cache=True, error_model="numpy")
 def _at_close(s, sizes, counts, scale, rows, memory):  # type: ignore[no-untyped-def]
-    """The book's columns and the reference price of a closing bar: best levels as of the last whole update."""
+    """The book's columns and the price of a closing bar: best levels as of the last whole update."""
     if math.isnan(memory[s, _MID]):
         for j in range(_BID_STAT, _ASK_DEPTH_10 + 1):
             rows[s, j] = np.nan

@@ -6,10 +6,11 @@ A declaration is a decorated function in one module of ``features/definitions``:
     def log_return(h, o, t, w):
         return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])
 
-``{w}`` stands for an integer that a config writes out (``log_return_60``); ``@alias`` behind a name reads another stream
-or external series (``log_return_10@spot``). The function is compiled when a kernel first chooses it, gets the stream's bar statistics ``h`` and
-those of the traded stream ``o`` (both ``(bars, STATS)``), the bar ``t`` and the window ``w``, and may read the bars
-``t - w .. t``. It must not raise: what is unknown is NaN.
+``{w}`` stands for an integer that a config writes out (``log_return_60``); ``@alias`` behind a name reads
+another stream or external series (``log_return_10@spot``). The function is compiled when a kernel first
+chooses it. It gets the stream's bar statistics ``h`` and those of the traded stream ``o`` (both ``(bars,
+STATS)``), the bar ``t`` and the window ``w``, and may read the bars ``t - w .. t``. It must not raise: what
+is unknown is NaN.
 """
 
 import dataclasses
@@ -94,7 +95,7 @@ def feature(
     least: int = 1,
     pair: bool = False,
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Declare a feature; see the module's text. ``window`` fixes the lookback where it is not the name's integer."""
+    """Declare a feature; see above. ``window`` fixes the lookback where it is not the name's integer."""
 
     def declare(function: Callable[..., float]) -> Callable[..., float]:
         if pattern in _FEATURES:

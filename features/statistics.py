@@ -1,8 +1,9 @@
 """Bar statistics: what the event loop keeps of each stream in each bar, and the columns they stand in.
 
-Features are functions of these columns over a window of bars, so a new feature seldom needs a new statistic. One that
-does adds a column here and the line in ``features/loop.py`` that fills it. Compiled code is cached by source file and holds
-these columns as constants: after a change here, ``find features -name '*.nbi' -delete``.
+Features are functions of these columns over a window of bars, so a new feature seldom needs a new statistic.
+One that does adds a column here and the line in ``features/loop.py`` that fills it. Compiled code is cached
+by source file and holds these columns as constants: after a change here, remove
+``features/__pycache__`` and ``features/definitions/__pycache__``.
 """
 
 from enum import IntEnum, auto
@@ -11,7 +12,7 @@ from enum import IntEnum, auto
 class Stat(IntEnum):
     """Columns of a stream's row. Prices in quote units, sizes in contracts; NaN where never known.
 
-    "At close" values carry over bars without events, and so does ``LAST``; sums and counts start anew each bar.
+    "At close" values carry over bars without events, and so does ``LAST``; sums and counts start anew.
     """
 
     OPEN = 0  # trades of the bar (NaN without any)

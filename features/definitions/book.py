@@ -63,7 +63,8 @@ def log_spread(h, o, t, w):  # type: ignore[no-untyped-def]
     "microprice_deviation",
     unit="fraction of mid",
     needs="book",
-    definition="(microprice - mid) / mid, microprice = (bid * ask size + ask * bid size) / (bid size + ask size)",
+    definition="(microprice - mid) / mid,"
+    " microprice = (bid * ask size + ask * bid size) / (bid size + ask size)",
     source="Gatheral and Oomen (2010); first-order form of Stoikov (2018)",
 )
 def microprice_deviation(h, o, t, w):  # type: ignore[no-untyped-def]

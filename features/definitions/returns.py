@@ -80,7 +80,8 @@ def absolute_return(h, o, t, w):  # type: ignore[no-untyped-def]
     "efficiency_{w}",
     unit="ratio 0..1",
     needs="price",
-    definition="|P_t - P_{t-w}| / sum of |one-bar changes|: 1 a straight line, near 0 a random walk; 0 if nothing moved",
+    definition="|P_t - P_{t-w}| / sum of |one-bar changes|: 1 a straight line, near 0 a random walk;"
+    " 0 if nothing moved",
     source="Kaufman (1995), efficiency ratio",
 )
 def efficiency(h, o, t, w):  # type: ignore[no-untyped-def]
@@ -96,7 +97,8 @@ def efficiency(h, o, t, w):  # type: ignore[no-untyped-def]
     "drift_ratio_{w}",
     unit="standard deviations",
     needs="price",
-    definition="log_return_w / (realized_volatility_w * sqrt(w)): the w-bar move in units of its own noise; 0 if nothing moved",
+    definition="log_return_w / (realized_volatility_w * sqrt(w)): the w-bar move in units of its own noise;"
+    " 0 if nothing moved",
     source="t-statistic of the mean return",
 )
 def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
@@ -112,7 +114,8 @@ def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
     "autocorrelation_{w}",
     unit="correlation",
     needs="price",
-    definition="first-order autocorrelation of one-bar log returns over the last w bars (mean taken as zero); 0 if nothing moved",
+    definition="first-order autocorrelation of one-bar log returns over the last w bars (mean taken as zero);"
+    " 0 if nothing moved",
     least=3,
 )
 def autocorrelation(h, o, t, w):  # type: ignore[no-untyped-def]
@@ -152,7 +155,8 @@ def high_low(h, o, t, w):  # type: ignore[no-untyped-def]
     "parkinson_volatility_{w}",
     unit="log return per bar",
     needs="ohlcv",
-    definition="sqrt(mean of ln(high/low)^2 over the w bars' trades / (4 ln 2)); bars without trades count as 0",
+    definition="sqrt(mean of ln(high/low)^2 over the w bars' trades / (4 ln 2));"
+    " bars without trades count as 0",
     source="Parkinson (1980)",
 )
 def parkinson_volatility(h, o, t, w):  # type: ignore[no-untyped-def]

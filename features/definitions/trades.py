@@ -96,7 +96,8 @@ def log_volume(h, o, t, w):  # type: ignore[no-untyped-def]
     "volume_zscore_{w}",
     unit="standard deviations",
     needs="ohlcv",
-    definition="(volume of the bar - mean) / standard deviation of bar volume over w bars; 0 where all are equal",
+    definition="(volume of the bar - mean) / standard deviation of bar volume over w bars;"
+    " 0 where all are equal",
     least=2,
 )
 def volume_zscore(h, o, t, w):  # type: ignore[no-untyped-def]
