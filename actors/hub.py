@@ -39,7 +39,15 @@ _CLOSE, _SERIES = int(EventKind.CLOSE), int(EventKind.SERIES)
 _MARK, _INDEX, _FUNDING = int(EventKind.MARK), int(EventKind.INDEX), int(EventKind.FUNDING)
 _BUYER, _SELLER = AggressorSide.BUY, AggressorSide.SELL  # enum members are single objects: "is" is enough
 _BUYS, _DELETES, _CLEARS = OrderSide.BUY, BookAction.DELETE, BookAction.CLEAR
-_RAW = ("on_trade", "on_quote", "on_book_deltas", "on_mark_price", "on_index_price", "on_funding_rate", "on_bar")
+_RAW = (
+    "on_trade",
+    "on_quote",
+    "on_book_deltas",
+    "on_mark_price",
+    "on_index_price",
+    "on_funding_rate",
+    "on_bar",
+)
 _F_LAST = 128  # Nautilus: the last delta of an atomic book update
 
 
@@ -190,8 +198,10 @@ class FeatureHub(DataActor):
                 append(_pack(ts, _CLEAR, stream, last, 0.0, 0.0))
                 continue
             order = delta.order
-            size = 0.0 if action is _DELETES else order.size.as_double()
-            append(_pack(ts, _BID if order.side is _BUYS else _ASK, stream, last, order.price.as_double(), size))
+            size = order.signed_size()  # one call for side and size, which are slow to ask for
+            kind = _BID if size > 0.0 else _ASK if size < 0.0 else _BID if order.side is _BUYS else _ASK
+            size = 0.0 if action is _DELETES else abs(size)
+            append(_pack(ts, kind, stream, last, order.price.as_double(), size))
 
     def on_mark_price(self, mark: Any) -> None:
         self._slow(mark.ts_init, _MARK, self._stream_of[mark.instrument_id], mark.value.as_double())
@@ -224,12 +234,12 @@ class FeatureHub(DataActor):
 
     def _close(self, t1: int) -> None:
         """Close the bar that ends at ``t1``: compute its features and tell everyone."""
-        arrived = np.frombuffer(b"".join(self._records), EVENT)
-        self._records.clear()
-        late = arrived["ts"] >= t1
-        if late.any():
-            self._records.extend(record.tobytes() for record in arrived[late])
-            arrived = arrived[~late]
+        records = self._records
+        arrived = np.frombuffer(b"".join(records), EVENT)
+        early = arrived["ts"] >= t1
+        self._records = [records[i] for i in np.flatnonzero(early).tolist()]
+        if self._records:
+            arrived = arrived[~early]
         self.late += int(np.count_nonzero(arrived["ts"] < self._closed))
         self._closed = t1
         closing = np.empty(len(arrived) + 1, EVENT)

@@ -131,7 +131,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         market, models, mode, logs, guard, first=first, trade_from=span.start, end=span.end, on_bar=on_bar
     )
     names = {str(trader.strategy_id): name for name, trader in components.traders.items()}
-    node = BacktestNode([_run_config(market, feeds, first)])
+    node = BacktestNode([node_config(market, feeds, first)])
     try:
         try:
             node.build()
@@ -191,7 +191,7 @@ def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> in
     return round(total)
 
 
-def _run_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:
+def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:
     config = market.config
     end = config.backtest.end
     path = str(market.catalog.path.resolve())  # Nautilus finds no files under a relative path
