@@ -247,6 +247,21 @@ def _volatility(f: pd.DataFrame, w: int) -> pd.Series:
     return np.sqrt(_mean(_returns(f) ** 2, w))
 
 
+def _roll_spread(window: np.ndarray) -> float:
+    covariance = np.mean(window[1:] * window[:-1])
+    return 2.0 * math.sqrt(max(-covariance, 0.0))
+
+
+def _amihud(f: pd.DataFrame, w: int) -> pd.Series:
+    impact = (_returns(f).abs() / f.value).where(f.value > 0)
+    return 1e6 * impact.rolling(w, min_periods=1).mean().fillna(0.0)
+
+
+def _kyle_lambda(f: pd.DataFrame, w: int) -> pd.Series:
+    signed = f.buy - f.sell
+    return _ratio(_sum(_returns(f) * signed, w), _sum(signed**2, w))
+
+
 NAIVE: dict[str, Callable[[Any, Any, int], pd.Series]] = {
     "log_return_{w}": lambda f, o, w: np.log(f.price / f.price.shift(w)),
     "realized_volatility_{w}": lambda f, o, w: _volatility(f, w),
@@ -256,6 +271,9 @@ NAIVE: dict[str, Callable[[Any, Any, int], pd.Series]] = {
     "efficiency_{w}": lambda f, o, w: _ratio(f.price.diff(w).abs(), _sum(f.price.diff().abs(), w)),
     "drift_ratio_{w}": lambda f, o, w: _ratio(np.log(f.price).diff(w), np.sqrt(_sum(_returns(f) ** 2, w))),
     "autocorrelation_{w}": lambda f, o, w: _over(_returns(f), w, _autocorrelation),
+    "roll_spread_{w}": lambda f, o, w: _over(_returns(f), w, _roll_spread),
+    "amihud_{w}": lambda f, o, w: _amihud(f, w),
+    "kyle_lambda_{w}": lambda f, o, w: _kyle_lambda(f, w),
     "high_low_{w}": lambda f, o, w: _range(f, w),
     "parkinson_volatility_{w}": lambda f, o, w: np.sqrt(
         _mean((np.log(f.high / f.low) ** 2).fillna(0.0), w) / (4 * math.log(2))
