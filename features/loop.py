@@ -71,22 +71,27 @@ def advance(
     bar = 0
     for i in range(len(events)):
         event = events[i]
-        kind, s, ts = event.kind, event.stream, event.ts
+        kind, s, ts = event.kind, np.int64(event.stream), event.ts
         if kind >= _TRADE_BUY:
             _trade(kind, event.price, event.size, s, scale, rows, memory)
         elif kind >= _CLEAR:
-            if kind == _CLEAR:
+            # Each side written out: with a constant side an update costs half of one that computes it.
+            tick = np.int64(np.rint(event.price * scale[s]))
+            if kind == _BID:
+                set_level(keys, sizes, counts, s, 0, tick, event.size)
+            elif kind == _ASK:
+                set_level(keys, sizes, counts, s, 1, -tick, event.size)
+            elif kind == _QUOTE_BID:
+                counts[s, 0] = 0
+                set_level(keys, sizes, counts, s, 0, tick, event.size)
+            elif kind == _QUOTE_ASK:
+                counts[s, 1] = 0
+                set_level(keys, sizes, counts, s, 1, -tick, event.size)
+            else:
                 counts[s, 0] = 0
                 counts[s, 1] = 0
-            else:
-                side = 1 if kind in (_ASK, _QUOTE_ASK) else 0
-                if kind >= _QUOTE_BID:
-                    counts[s, side] = 0
-                tick = np.int64(np.rint(event.price * scale[s]))
-                set_level(keys, sizes, counts, s, side, -tick if side else tick, event.size)
             if event.flags & _LAST:
-                _accrue_spread(ts, s, scale, rows, memory, times)
-                _book_changed(s, keys, sizes, counts, rows, memory)
+                _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times)
         elif kind == _CLOSE:
             at = filled[0]
             if at == history.shape[1]:  # make room: the last window of bars moves to the front
@@ -179,11 +184,12 @@ def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untype
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _book_changed(s, keys, sizes, counts, rows, memory):  # type: ignore[no-untyped-def]
+def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):  # type: ignore[no-untyped-def]
     """After an atomic update: order flow of the best levels, and the move of the mid."""
     rows[s, _UPDATES] += 1.0
     bids, asks = counts[s, 0], counts[s, 1]
     if bids == 0 or asks == 0:
+        _accrue_spread(ts, s, scale, rows, memory, times)
         memory[s, _BEST_BID] = np.nan
         memory[s, _BEST_ASK] = np.nan
         memory[s, _MID] = np.nan
@@ -192,6 +198,8 @@ def _book_changed(s, keys, sizes, counts, rows, memory):  # type: ignore[no-unty
     ask, ask_size = np.float64(-keys[s, 1, asks - 1]), sizes[s, 1, asks - 1]
     old_bid, old_ask, old_mid = memory[s, _BEST_BID], memory[s, _BEST_ASK], memory[s, _MID]
     mid = 0.5 * (bid + ask)
+    if bid != old_bid or ask != old_ask:  # true also where nothing stood before
+        _accrue_spread(ts, s, scale, rows, memory, times)
     if not math.isnan(old_mid):
         # Cont, Kukanov and Stoikov (2014), equation 4.
         flow = 0.0
