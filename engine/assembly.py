@@ -18,6 +18,7 @@ from actors.replay import Recording, ReplayActor, ReplayConfig
 from actors.series import SeriesConfig, SeriesPlayer
 from actors.stages import StageActor, StageConfig, forecast_state, regime_state, volatility_state
 from engine.bundles import Models
+from engine.errors import BeaufortError
 from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
 from engine.stages import OnlineStage
@@ -210,8 +211,13 @@ def _hub(
 def _series(market: Market, first: int, guard: RunGuard) -> SeriesPlayer:
     values = {}
     for alias, ref in zip(market.kernel.series, market.series, strict=True):
-        rows = market.catalog.series(ref.name, ref.id, first)
-        values[alias] = (rows["ts_init"], rows["value"])
+        try:
+            _, last, _ = market.catalog.coverage(ref.identifier, "series")
+        except KeyError as error:
+            raise BeaufortError(str(error.args[0])) from None
+        if last >= first:  # else it stays unknown, as in a batch
+            rows = market.catalog.series(ref.name, ref.id, first)
+            values[alias] = (rows["ts_init"], rows["value"])
     return SeriesPlayer(SeriesConfig(ActorId("Series-001"), values, guard))
 
 

@@ -24,6 +24,7 @@ from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, Stat
 from nautilus_trader.model import AccountType, BookType, InstrumentId, NautilusDataType, OmsType
 
 from actors.guard import RunGuard
+from catalogs.layout import DataType
 from engine.assembly import assemble, order_rows
 from engine.bundles import Models
 from engine.config import RunConfig, to_toml
@@ -31,6 +32,7 @@ from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, meter
 from engine.runs import RunLogs, new_run_folder, write_run
+from features.settings import format_time
 
 Mode = Literal["faithful", "replay"]
 
@@ -50,7 +52,7 @@ _TYPES = {
 class Feed:
     """One kind of data of one instrument that the backtest plays."""
 
-    data_type: str
+    data_type: DataType
     identifier: str  # instrument id, or bar type
     instrument: str
 
@@ -114,6 +116,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     span = config.backtest
     if span.end <= span.start:
         raise BeaufortError("backtest.end is not after backtest.start")
+    _refuse_idle(market, models)
     first = market.data_start(span.start)
     feeds = played_feeds(market, mode)
     total = played_events(market, feeds, first, span.end)
@@ -160,6 +163,27 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     )
 
 
+def _refuse_idle(market: Market, models: Models) -> None:
+    """Raise where no model may speak in the span, or nothing of the traded instrument was recorded in it."""
+    span = market.config.backtest
+    asked = f"{format_time(span.start)} .. {format_time(span.end)}"
+    valid = [bundle.validity for bundle in models.bundles]
+    if not any(v.valid_from <= span.end and span.start < v.valid_to for v in valid):
+        known = ", ".join(f"{format_time(v.valid_from)} .. {format_time(v.valid_to)}" for v in valid)
+        raise BeaufortError(
+            f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained on: "
+            "move the backtest, or train on an earlier span"
+        )
+    feeds = [feed for feed in played_feeds(market, "replay") if feed.data_type in ("deltas", "quotes", "trades", "bars")]
+    try:
+        spans = [market.catalog.coverage(feed.identifier, feed.data_type) for feed in feeds]
+    except KeyError as error:
+        raise BeaufortError(str(error.args[0])) from None
+    if not any(first < span.end and span.start <= last for first, last, _ in spans):
+        known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for first, last, _ in spans)
+        raise BeaufortError(f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}")
+
+
 def played_feeds(market: Market, mode: Mode) -> list[Feed]:
     """What Nautilus plays: all that the venue of the traded instrument needs to match, and in faithful mode also what
     the hub reads of the others. In replay the kernel's reading was done in batch."""
@@ -170,7 +194,7 @@ def played_feeds(market: Market, mode: Mode) -> list[Feed]:
         if not traded and mode == "replay":
             continue
         settings = config.data.streams[alias]
-        wanted = list(stream.data_types())
+        wanted: list[DataType] = list(stream.data_types())
         if traded:
             wanted += [settings.book] if settings.book != "none" else []
             wanted += ["trades"] if settings.trades else []
@@ -185,7 +209,10 @@ def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> in
     """About how many records the feeds hold between two moments."""
     total = 0.0
     for feed in feeds:
-        first, last, rows = market.catalog.coverage(feed.identifier, feed.data_type)
+        try:
+            first, last, rows = market.catalog.coverage(feed.identifier, feed.data_type)
+        except KeyError as error:
+            raise BeaufortError(str(error.args[0])) from None
         share = (min(last, end) - max(first, start)) / max(last - first, 1)
         total += rows * min(max(share, 0.0), 1.0)
     return round(total)

@@ -7,10 +7,11 @@ and networks as ONNX. Loading checks every file's hash and that each feature the
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from features.settings import format_time, parse_time
 
 FORMAT = 1
 STAGES = ("regime", "volatility", "forecast")
+_KEYS = ("trained", "valid", "features", "bars", "config", "data_fingerprint", "metrics", "files")
 _VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")
 
 
@@ -31,11 +33,7 @@ class Bundle:
     name: str
     manifest: Mapping[str, Any]
     stages: Mapping[str, CausalFilter]
-
-    @property
-    def validity(self) -> Validity:
-        valid = self.manifest["valid"]
-        return Validity(self.name, parse_time(valid["from"]), parse_time(valid["to"]))
+    validity: Validity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,30 +98,76 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except FileNotFoundError:
-        raise BeaufortError(f"{folder}: no bundle here (manifest.json is missing); run 'beaufort train'") from None
-    if manifest.get("format") != FORMAT:
-        raise BeaufortError(f"{folder}: bundle format {manifest.get('format')!r}, this version reads {FORMAT}; train again")
+        raise BeaufortError(f"{folder}: no bundle here (no manifest.json); run 'beaufort train'") from None
+    except (OSError, ValueError) as error:
+        raise BeaufortError(f"{folder / 'manifest.json'}: cannot be read ({error}); train again") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise BeaufortError(f"{folder}: bundle format {found!r}, this version reads {FORMAT}; train again")
+    absent = [key for key in _KEYS if key not in manifest]
+    if absent:
+        raise BeaufortError(f"{folder / 'manifest.json'}: {', '.join(absent)} missing; train again")
+    trained, spoken = manifest["trained"]["to"], manifest["valid"]["from"]
+    if parse_time(spoken) < parse_time(trained):
+        raise BeaufortError(
+            f"{folder}: valid from {spoken}, trained on data until {trained}: it knows the future; train again"
+        )
     for name, digest in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise BeaufortError(f"{path}: missing, though the manifest lists it; train again")
         if _sha256(path) != digest:
-            raise BeaufortError(f"{path}: changed since the bundle was written (its sha256 differs); train again")
-    stages = {name: load_filter(folder / name) for name in STAGES if (folder / name).is_dir()}
-    return Bundle(folder.name, manifest, stages)
+            raise BeaufortError(
+                f"{path}: changed since the bundle was written (its sha256 differs); train again"
+            )
+    try:
+        stages = {name: load_filter(folder / name) for name in STAGES if (folder / name).is_dir()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BeaufortError(f"{folder}: its parameters cannot be read ({error}); train again") from error
+    unfit = [name for name in ("regime", "volatility") if name not in stages]
+    if unfit:
+        raise BeaufortError(f"{folder}: has no {' and no '.join(unfit)}; train again")
+    valid = manifest["valid"]
+    return Bundle(
+        folder.name,
+        manifest,
+        stages,
+        Validity(folder.name, parse_time(valid["from"]), parse_time(valid["to"])),
+    )
 
 
-def load_models(root: Path, schema: list[dict[str, Any]], bars: Mapping[str, Any], warmup: int) -> Models:
-    """Every bundle under ``root`` as stages, checked against the run's feature ``schema`` and ``bars``."""
+def load_models(
+    root: Path,
+    schema: list[dict[str, Any]],
+    bars: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    warmup: int,
+) -> Models:
+    """Every bundle under ``root`` as stages.
+
+    Where two are valid at once, the one trained later speaks. They are checked against the run's feature ``schema``, its ``bars``, and the ``settings`` of its models: a
+    changed setting has no effect until the models are trained again, and a run must not hide that.
+    """
     folders = sorted(p.parent for p in root.glob("*/manifest.json") if not p.parent.name.endswith(".partial"))
     if not folders:
         raise BeaufortError(f"{root}: no bundles here; run 'beaufort train' with this config first")
     bundles = sorted((load_bundle(folder) for folder in folders), key=lambda b: b.validity.valid_from)
     for bundle in bundles:
         _check_schema(root / bundle.name, bundle.manifest, schema, bars)
+        _check_settings(root / bundle.name, bundle.manifest["config"], settings)
+    for i, (older, newer) in enumerate(itertools.pairwise(bundles)):
+        until = min(older.validity.valid_to, newer.validity.valid_from)
+        bundles[i] = dataclasses.replace(older, validity=dataclasses.replace(older.validity, valid_to=until))
+    if settings.get("forecast") is not None:
+        for bundle in bundles:
+            if "forecast" not in bundle.stages:
+                raise BeaufortError(
+                    f"{root / bundle.name}: has no forecaster, this run names one; train again"
+                )
     return Models(
         tuple(bundles),
-        *(_stage(bundles, name, warmup) for name in ("regime", "volatility")),  # type: ignore[arg-type]
+        _stage(bundles, "regime", warmup),
+        _stage(bundles, "volatility", warmup),
         _stage(bundles, "forecast", warmup) if all("forecast" in b.stages for b in bundles) else None,
     )
 
@@ -136,12 +180,16 @@ def _check_schema(
     folder: Path, manifest: Mapping[str, Any], schema: list[dict[str, Any]], bars: Mapping[str, Any]
 ) -> None:
     if manifest["bars"] != dict(bars):
-        raise BeaufortError(f"{folder}: trained on bars {manifest['bars']}, this run has {dict(bars)}; train again")
+        raise BeaufortError(
+            f"{folder}: trained on bars {manifest['bars']}, this run has {dict(bars)}; train again"
+        )
     now = {feature["name"]: feature for feature in schema}
     for then in manifest["features"]:
         current = now.get(then["name"])
         if current is None:
-            raise BeaufortError(f"{folder}: reads feature {then['name']!r}, which this run does not compute; add it to 'features'")
+            raise BeaufortError(
+                f"{folder}: reads feature {then['name']!r}, which this run does not compute; add it to 'features'"
+            )
         changed = [key for key in then if current.get(key) != then[key]]
         if changed:
             raise BeaufortError(
@@ -149,6 +197,26 @@ def _check_schema(
                 + "; ".join(f"{key} was {then[key]!r}, now {current.get(key)!r}" for key in changed)
                 + ". Train again"
             )
+
+
+def _check_settings(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [
+        f"{key} was {old}, now {new}"
+        for name, value in now.items()
+        for key, old, new in _differences(name, then.get(name), value)
+    ]
+    if changed:
+        raise BeaufortError(
+            f"{folder}: trained with other settings: {'; '.join(changed)}; train again, or remove that folder"
+        )
+
+
+def _differences(place: str, then: Any, now: Any) -> Iterator[tuple[str, str, str]]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*then, *now]):
+            yield from _differences(f"{place}.{key}", then.get(key), now.get(key))
+    elif then != now:
+        yield place, "absent" if then is None else repr(then), "absent" if now is None else repr(now)
 
 
 def _sha256(path: Path) -> str:

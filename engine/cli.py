@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import importlib.metadata
 import json
 import os
 import sys
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"beaufort: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +60,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="beaufort", description="Regime-gated trading engine for crypto perpetual futures.")
+    parser.add_argument(
+        "--version", action="version", version=f"beaufort {importlib.metadata.version('beaufort')}"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     config = commands.add_parser("config", help="show or describe run configs")
@@ -67,13 +75,17 @@ def _parser() -> argparse.ArgumentParser:
     p = _command(actions, "import", _data_import, "read tables into a catalog by a TOML mapping")
     p.add_argument("mapping", type=Path, help="mapping file, such as configs/imports/standx.toml")
     p.add_argument("--out", type=Path, required=True, help="catalog to write")
-    p.add_argument("--root", type=Path, help="folder the mapping's paths are relative to (default: $BEAUFORT_REAL_DATA)")
+    p.add_argument(
+        "--root", type=Path, help="folder the mapping's paths are relative to (default: $BEAUFORT_REAL_DATA)"
+    )
     p.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     p = _command(actions, "synth", _data_synth, "make a synthetic market with known truth")
     p.add_argument("--out", type=Path, required=True, help="catalog to write")
     p.add_argument("--settings", type=Path, help="TOML file of synthetic market settings")
     p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    p = _command(actions, "check", _data_check, "look for gaps, crossed books, one-sided trades and other defects")
+    p = _command(
+        actions, "check", _data_check, "look for gaps, crossed books, one-sided trades and other defects"
+    )
     p.add_argument("catalog", type=Path)
     p.add_argument("--instrument", help="only this instrument id")
     p.add_argument("--json", action="store_true")
@@ -84,11 +96,24 @@ def _parser() -> argparse.ArgumentParser:
     p = _command(commands, "backtest", _backtest, "trade a span of recorded data", config=True, as_json=True)
     p.add_argument("--mode", choices=("faithful", "replay"), default="faithful", help="default: faithful")
     p.add_argument("--no-report", action="store_true", help="leave out report.html")
-    p = _command(commands, "evaluate", _evaluate, "judge the models apart from money", config=True, as_json=True)
-    p.add_argument("--out", type=Path, help="HTML page to write (default: evaluation-<name>.html in the runs folder)")
+    p = _command(
+        commands, "evaluate", _evaluate, "judge the models apart from money", config=True, as_json=True
+    )
+    p.add_argument(
+        "--out", type=Path, help="HTML page to write (default: evaluation-<name>.html in the runs folder)"
+    )
+    p.add_argument(
+        "--seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also judge the regime detector on N more synthetic markets",
+    )
     audit = commands.add_parser("audit", help="prove that nothing looks ahead")
     actions = audit.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
-    p = _command(actions, "lookahead", _audit, "cut the data at random times and compare", config=True, as_json=True)
+    p = _command(
+        actions, "lookahead", _audit, "cut the data at random times and compare", config=True, as_json=True
+    )
     p.add_argument("--cuts", type=int, default=5, help="number of random cuts (default: 5)")
     p = _command(commands, "live", _live, "trade live data, by default with sandbox execution", config=True)
     p.add_argument("--seconds", type=float, help="stop by itself after this long")
@@ -102,7 +127,12 @@ def _command(
     if config:
         parser.add_argument("config", type=Path, help="run config (TOML)")
         parser.add_argument(
-            "--set", dest="overrides", action="append", default=[], metavar="path.to.key=value", help="override a key"
+            "--set",
+            dest="overrides",
+            action="append",
+            default=[],
+            metavar="path.to.key=value",
+            help="override a key",
         )
     if as_json:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -114,6 +144,12 @@ def _load(arguments: argparse.Namespace) -> Any:
     from engine.config import load_config
 
     return load_config(arguments.config, arguments.overrides)
+
+
+def _say(text: str) -> None:
+    from engine.progress import console
+
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:
@@ -144,7 +180,10 @@ def _data_import(arguments: argparse.Namespace) -> int:
     with meter(f"import {arguments.mapping.stem}") as running:
         try:
             summary = run_import(
-                mapping, root, arguments.out, lambda _what, done, total: running.update(done / max(total, 1), done)
+                mapping,
+                root,
+                arguments.out,
+                lambda _what, done, total: running.update(done / max(total, 1), done),
             )
         except (ValueError, KeyError, OSError) as error:
             raise BeaufortError(_text(error)) from error
@@ -199,7 +238,9 @@ def _features(arguments: argparse.Namespace) -> None:
     start, end = config.backtest.start, config.backtest.end
     with meter("features") as running:
         first = market.data_start(start)
-        series = market.features(first, end, lambda done, total: running.update(done / total)).between(start + 1, end + 1)
+        series = market.features(first, end, lambda done, total: running.update(done / total)).between(
+            start + 1, end + 1
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"schema_hash": market.kernel.schema_hash, "schema": json.dumps(market.kernel.schema)}
     series.table.save(arguments.out, metadata)
@@ -207,18 +248,16 @@ def _features(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from engine.progress import console
     from engine.training import train
 
     config = _load(arguments)
-    folders = train(config, lambda text: console.print(text, highlight=False))
+    folders = train(config, _say)
     if arguments.json:
         _print_json({"bundles": [str(folder) for folder in folders]})
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
     from engine.backtest import run_backtest
-    from engine.progress import console
     from engine.report import print_summary, summary, write_report
 
     folder, complete = run_backtest(_load(arguments), arguments.mode)
@@ -229,17 +268,16 @@ def _backtest(arguments: argparse.Namespace) -> int:
         _print_json(result)
     else:
         print_summary(result)
-    console.print(f"{folder}" + ("" if complete else " (interrupted: a partial run)"), highlight=False)
+    _say(f"{folder}" + ("" if complete else " (interrupted: a partial run)"))
     return 0 if complete else 130
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from engine.evaluation import evaluate
-    from engine.progress import console
     from engine.report import print_evaluation, write_evaluation
 
     config = _load(arguments)
-    results = evaluate(config, lambda text: console.print(text, highlight=False))
+    results = evaluate(config, _say, seeds=arguments.seeds)
     out = arguments.out or config.backtest.runs / f"evaluation-{config.name}.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_evaluation(results, out)
@@ -249,14 +287,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _print_json(jsonable(results))
     else:
         print_evaluation(results)
-    console.print(str(out), highlight=False)
+    _say(str(out))
 
 
 def _audit(arguments: argparse.Namespace) -> int:
     from engine.audit import audit_config, print_audit
-    from engine.progress import console
 
-    result = audit_config(_load(arguments), arguments.cuts, lambda text: console.print(text, highlight=False))
+    result = audit_config(_load(arguments), arguments.cuts, _say)
     if arguments.json:
         _print_json(result.to_dict())
     else:

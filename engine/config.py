@@ -3,26 +3,31 @@
 import difflib
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 import tomli_w
-from pydantic import Field, model_validator
+from nautilus_trader.model import BarType, Money
+from pydantic import Field, field_validator, model_validator
 
 import regimes
 import strategies
 import volatility
 from engine.errors import BeaufortError
-from features.bars import BarSpec
+from features.bars import BarSpec, ExternalBars
 from features.settings import Duration, Settings, Time
 from strategies import forecasters
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""A name a config makes up: it stands in feature names and in the ids of Nautilus components."""
 
 
 class StreamSettings(Settings):
@@ -40,6 +45,12 @@ class StreamSettings(Settings):
     funding: bool = False
     bars: str | None = None
 
+    @model_validator(mode="after")
+    def _bars_of_this_instrument(self) -> typing.Self:
+        if self.bars is not None and str(BarType.from_str(self.bars).instrument_id) != self.instrument:
+            raise ValueError(f"bars = {self.bars!r} are not of {self.instrument}")
+        return self
+
 
 class DataSettings(Settings):
     """Where the data is and which of it is read.
@@ -50,13 +61,22 @@ class DataSettings(Settings):
 
     catalog: Path
     trade: str
-    streams: dict[str, StreamSettings]
-    series: dict[str, str] = {}
+    streams: dict[Name, StreamSettings]
+    series: dict[Name, Annotated[str, Field(pattern="^[^/]+/.+$")]] = {}
 
     @model_validator(mode="after")
-    def _traded_stream_exists(self) -> typing.Self:
+    def _names_are_clear(self) -> typing.Self:
         if self.trade not in self.streams:
             raise ValueError(f"trade = {self.trade!r} is not one of the streams: {', '.join(self.streams)}")
+        both = set(self.streams) & set(self.series)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))}: names a stream and a series; rename one")
+        instruments = [stream.instrument for stream in self.streams.values()]
+        twice = {name for name in instruments if instruments.count(name) > 1}
+        if twice:
+            raise ValueError(
+                f"{', '.join(sorted(twice))}: instrument of two streams; an instrument has one stream"
+            )
         return self
 
     @property
@@ -87,8 +107,8 @@ class VenueSettings(Settings):
 class ScheduleSettings(Settings):
     """Walk-forward: a bundle every ``step``, each fitted on the ``window`` before it."""
 
-    window: Duration
-    step: Duration
+    window: Annotated[Duration, Field(gt=0)]
+    step: Annotated[Duration, Field(gt=0)]
 
 
 class TrainSettings(Settings):
@@ -149,7 +169,10 @@ class LiveSettings(Settings):
 
 
 class RunConfig(Settings):
-    """Everything one run needs: data, bars, features, models, strategies, risk, venue, spans."""
+    """Everything one run needs: data, bars, features, models, strategies, risk, venue, spans.
+
+    Relative paths start at the folder the command is run in, not at the config's.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 7
@@ -160,7 +183,7 @@ class RunConfig(Settings):
     volatility: Annotated[volatility.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
     gate: GateSettings = GateSettings()
     forecast: Annotated[forecasters.union(), Field(discriminator="kind")] | None = None  # type: ignore[valid-type]
-    strategies: dict[str, Annotated[strategies.union(), Field(discriminator="kind")]]  # type: ignore[valid-type]
+    strategies: dict[Name, Annotated[strategies.union(), Field(discriminator="kind")]]  # type: ignore[valid-type]
     risk: RiskSettings = RiskSettings()
     venue: VenueSettings = VenueSettings()
     train: TrainSettings
@@ -170,6 +193,22 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _one_owner_a_regime(self) -> typing.Self:
         strategies.check_owners(self.strategies)
+        return self
+
+    @model_validator(mode="after")
+    def _external_bars_come_from_somewhere(self) -> typing.Self:
+        if isinstance(self.bars, ExternalBars):
+            traded = self.data.streams[self.data.trade]
+            place = f"data.streams.{self.data.trade}"
+            if traded.bars is None:
+                raise ValueError(f"bars.kind = 'external' needs {place}.bars, the type of the bars")
+            if traded.trades:
+                raise ValueError(
+                    f"bars.kind = 'external' needs {place}.trades = false: bars stand for the trades"
+                )
+            length = BarType.from_str(traded.bars).spec.timedelta
+            if length != timedelta(microseconds=self.bars.interval / 1_000):
+                raise ValueError(f"bars.interval is not the length of {traded.bars}, {length}")
         return self
 
     @property
@@ -196,12 +235,16 @@ def load_settings[T: Settings](model: type[T], path: Path, overrides: Sequence[s
         tree = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise BeaufortError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BeaufortError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise BeaufortError(f"{path}: not valid TOML: {error}") from None
     return settings_from(model, str(path), tree, overrides)
 
 
-def settings_from[T: Settings](model: type[T], origin: str, tree: dict[str, Any], overrides: Sequence[str]) -> T:
+def settings_from[T: Settings](
+    model: type[T], origin: str, tree: dict[str, Any], overrides: Sequence[str]
+) -> T:
     """``tree`` with ``overrides`` applied, as ``model``; ``origin`` names the source in errors."""
     for override in overrides:
         _apply(tree, override)
@@ -236,9 +279,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _describe(model: type[Settings], error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+    place, _ = _walk(model, error["loc"])
     if error["type"] == "extra_forbidden":
-        known = _known_keys(model, error["loc"][:-1])
+        _, known = _walk(model, error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"{place}: unknown key; {hint}"
@@ -253,24 +296,25 @@ def _describe(model: type[Settings], error: Any) -> str:
     return f"{place}: {message}{shown}" if place else f"{message}{shown}"
 
 
-def _known_keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
-    """Field names of the model that stands at ``loc`` (pydantic puts the tag of a union into the path)."""
+def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[str]]:
+    """``loc`` as it is written in the file, and the keys known there; pydantic also puts tags of unions into it."""
+    written: list[str] = []
     for part in loc:
-        if isinstance(model, type) and issubclass(model, Settings):
-            field = model.model_fields.get(part)
-            model = field.annotation if field else model
+        while typing.get_origin(model) is Annotated:
+            model = typing.get_args(model)[0]
+        arguments = [a for a in typing.get_args(model) if a is not Ellipsis]
+        members = _members(model)
+        tagged = [member for member in members if _tag(member) == part]
+        if typing.get_origin(model) in (dict, tuple, list):
+            model = arguments[-1]
+        elif tagged and len(members) > 1:
+            model = tagged[0]
             continue
-        origin = typing.get_origin(model)
-        arguments = typing.get_args(model)
-        if origin is Annotated:
-            return _known_keys(arguments[0], loc[loc.index(part) :])
-        if origin in (dict, tuple, list):
-            model = arguments[-1] if arguments[-1] is not Ellipsis else arguments[0]
-        elif origin in (typing.Union, types.UnionType):
-            tagged = [m for m in _members(model) if _tag(m) == part]
-            model = tagged[0] if tagged else next((m for m in _members(model)), model)
-    members = _members(model)
-    return [name for m in members for name in m.model_fields]
+        else:
+            field = next((m.model_fields[part] for m in members if part in m.model_fields), None)
+            model = field.annotation if field else None
+        written.append(str(part))
+    return ".".join(written), [name for member in _members(model) for name in member.model_fields]
 
 
 def _members(model: Any) -> list[type[Settings]]:

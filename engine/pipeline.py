@@ -124,12 +124,12 @@ class Market:
 
     def _events(self, start: int, end: int) -> Iterator[np.ndarray]:
         """Merged events in chunks; external bars join as what the kernel takes them for."""
-        bars = [
-            (i, self.catalog.bars(bar_type, start + 1, end + 1))
-            for i, alias in enumerate(self.config.data.aliases)
-            if (bar_type := self.config.data.streams[alias].bars) is not None
-        ]
         try:
+            bars = [
+                (i, self.catalog.bars(bar_type, start + 1, end + 1))
+                for i, alias in enumerate(self.config.data.aliases)
+                if (bar_type := self.config.data.streams[alias].bars) is not None
+            ]
             for number, events in enumerate(self.catalog.events(self.streams, start, end, _CHUNK, self.series)):
                 lo, hi = start + number * _CHUNK + 1, min(start + (number + 1) * _CHUNK, end) + 1
                 parts = [bar_events((part := table.between(lo, hi)).ts, part.values, i) for i, table in bars]
@@ -161,7 +161,13 @@ class Market:
     def models(self) -> Models:
         """The config's bundles, verified against this market's features."""
         config = self.config
-        return load_models(config.train.bundles, self.kernel.schema, bar_identity(config), config.backtest.warmup)
+        return load_models(
+            config.train.bundles,
+            self.kernel.schema,
+            bar_identity(config),
+            model_settings(config),
+            config.backtest.warmup,
+        )
 
 
 def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> FeatureKernel:
@@ -208,6 +214,11 @@ def needed_streams(config: RunConfig, kernel: FeatureKernel) -> dict[str, Stream
 def bar_identity(config: RunConfig) -> dict[str, Any]:
     """What a model must share with the bars it was trained on."""
     return config.bars.model_dump(mode="json", exclude={"grace"})
+
+
+def model_settings(config: RunConfig) -> dict[str, Any]:
+    """What decides how the models are fitted, as JSON values."""
+    return config.model_dump(mode="json", include={"regime", "volatility", "gate", "forecast"})
 
 
 def run_stages(models: Models, table: FeatureTable) -> StageTables:

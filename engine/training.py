@@ -10,9 +10,10 @@ import numpy as np
 from engine.bundles import load_bundle, write_bundle
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
-from engine.pipeline import BarSeries, Market, bar_identity
+from engine.pipeline import BarSeries, Market, bar_identity, model_settings
 from features.causal import CausalFilter, Chain
 from features.settings import format_time
+from features.training import Epoch
 
 _YEAR = 365 * 86_400 * 10**9
 _FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stays valid until replaced
@@ -37,7 +38,8 @@ def windows(config: RunConfig) -> list[Window]:
     train = config.train
     schedule = train.schedule
     if train.end <= train.start:
-        raise BeaufortError(f"train.end {format_time(train.end)} is not after train.start {format_time(train.start)}")
+        span = f"train.end {format_time(train.end)} is not after train.start {format_time(train.start)}"
+        raise BeaufortError(f"{span}; change one of them")
     if schedule is None:
         return [Window(train.start, train.end, train.valid_to or _FOREVER)]
     last = train.valid_to or config.backtest.end
@@ -49,8 +51,10 @@ def windows(config: RunConfig) -> list[Window]:
 
 
 def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> list[Path]:
-    """Fit every window and write its bundle. A bundle already written by the same config and data is kept, so an
-    interrupted training goes on where it stopped.
+    """Fit every window and write its bundle.
+
+    A bundle already written by the same config and data is kept, so an interrupted training goes on
+    where it stopped.
 
     Returns the bundles' folders, in order of time.
     """
@@ -68,7 +72,9 @@ def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> 
             say(f"{folder}: up to date")
             continue
         say(f"{folder}: fitting on {format_time(window.start)} .. {format_time(window.end)}")
-        series = market.features(market.data_start(window.start), window.end).between(window.start, window.end + 1)
+        series = market.features(market.data_start(window.start), window.end).between(
+            window.start, window.end + 1
+        )
         stages, metrics = fit(config, series, say)
         write_bundle(
             folder,
@@ -91,21 +97,31 @@ def fit(
     table = series.table
     ready = np.isfinite(table.values).all(axis=1)
     if not ready.any():
-        never = [n for n, column in zip(table.names, table.values.T, strict=True) if not np.isfinite(column).any()]
+        never = [
+            n for n, column in zip(table.names, table.values.T, strict=True) if not np.isfinite(column).any()
+        ]
         raise BeaufortError(
-            f"training span: none of its {len(table)} bars has every feature known; never known: {', '.join(never) or '-'}"
+            f"training span: none of its {len(table)} bars has every feature known; never known: "
+            f"{', '.join(never) or '-'}. Train on a longer span, or one with data"
         )
+
+    def progress(epoch: Epoch) -> None:
+        best = ", the best so far" if epoch.best else ""
+        say(f"    epoch {epoch.epoch} of {epoch.epochs}: validation loss {epoch.validation_loss:.5g}{best}")
+
     stages: dict[str, CausalFilter] = {}
     try:
         say(f"  regime: {config.regime.kind}")
         stages["regime"] = config.regime.fit(table, config.seed)
         say(f"  volatility: {config.volatility.kind}")
-        forecaster = config.volatility.fit(table, config.seed)
-        stages["volatility"] = Chain(forecaster, config.gate.fit(forecaster, table, config.volatility.horizon))
+        forecaster = config.volatility.fit(table, config.seed, progress)
+        stages["volatility"] = Chain(
+            forecaster, config.gate.fit(forecaster, table, config.volatility.horizon)
+        )
         if config.forecast is not None:
             say(f"  forecast: {config.forecast.kind}")
-            stages["forecast"] = config.forecast.fit(table, series.price, config.seed)
-    except ValueError as error:
+            stages["forecast"] = config.forecast.fit(table, series.price, config.seed, progress)
+    except (ValueError, ImportError) as error:  # a network without torch says how to install it
         raise BeaufortError(f"training failed: {error}") from error
     span = float(table.ts[-1] - table.ts[0])
     bars_per_year = (len(table) - 1) * _YEAR / span if span else 0.0
@@ -114,8 +130,9 @@ def fit(
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     """What of a config decides a fit; compared to know whether a bundle is up to date."""
-    dumped = config.model_dump(mode="json")
-    return {key: dumped[key] for key in ("seed", "data", "bars", "regime", "volatility", "gate", "forecast")}
+    return config.model_dump(mode="json", include={"seed", "data", "bars", "features"}) | model_settings(
+        config
+    )
 
 
 def _is_current(folder: Path, fingerprint: str, identity: dict[str, Any], window: Window) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field
 from features.causal import CausalFilter
 from features.settings import Settings
 from features.table import FeatureTable
+from features.training import Progress
 from volatility.scores import realized_variance
 
 OUTPUTS = ("volatility", "bar_volatility")
@@ -33,8 +34,10 @@ class VolatilitySettings(Settings):
         """The feature columns that the model reads."""
         return (self.returns,)
 
-    def fit(self, table: FeatureTable, seed: int) -> CausalFilter:
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> CausalFilter:
         """The forecaster fitted on ``table``, which holds the training span and nothing after it.
+
+        ``progress`` is told of every epoch, by models that have epochs.
 
         Raises
         ------

@@ -9,6 +9,7 @@ import numpy as np
 
 from features.causal import Params, State
 from features.table import FeatureTable
+from features.training import Progress
 from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)
@@ -22,7 +23,7 @@ class EgarchSettings(VolatilitySettings):
 
     kind: Literal["egarch"] = "egarch"
 
-    def fit(self, table: FeatureTable, seed: int) -> "EgarchFilter":
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "EgarchFilter":
         """Maximum likelihood by arch from several starting points; ``seed`` has no effect.
 
         Returns of exactly zero (bars without a trade, prices in coarse ticks) are left out of the likelihood:

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from features.table import FeatureTable
+from features.training import Progress
 from volatility.base import VolatilitySettings, calibrated, training_rows
 from volatility.garch import GarchFilter
 from volatility.scores import qlike, realized_variance
@@ -23,7 +24,7 @@ class EwmaSettings(VolatilitySettings):
     kind: Literal["ewma"] = "ewma"
     decay: float | None = Field(default=None, gt=0, lt=1)
 
-    def fit(self, table: FeatureTable, seed: int) -> GarchFilter:
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> GarchFilter:
         """An integrated GARCH filter without constant; ``seed`` has no effect."""
         returns = training_rows(table, self)[:, 0]
         realized = realized_variance(returns, self.horizon)

@@ -9,6 +9,7 @@ import numpy as np
 
 from features.causal import Params, State
 from features.table import FeatureTable
+from features.training import Progress
 from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 
 _STARTS = ((0.01, 0.05, 0.94), (0.02, 0.15, 0.8), (0.05, 0.25, 0.7))
@@ -19,7 +20,7 @@ class GarchSettings(VolatilitySettings):
 
     kind: Literal["garch"] = "garch"
 
-    def fit(self, table: FeatureTable, seed: int) -> "GarchFilter":
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "GarchFilter":
         """The best of arch's fits from several starting points; ``seed`` has no effect."""
         from arch.univariate import GARCH, ZeroMean
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from features.causal import Params, State
 from features.table import FeatureTable
+from features.training import Progress
 from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
 from volatility.scores import realized_variance
 
@@ -31,7 +32,7 @@ class HarSettings(VolatilitySettings):
     def columns(self) -> tuple[str, ...]:
         return (self.returns, *(self.clock or ()))
 
-    def fit(self, table: FeatureTable, seed: int) -> "HarFilter":
+    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "HarFilter":
         """Least squares on the training span; ``seed`` has no effect."""
         h = self.horizon
         windows = self.windows or (max(1, h // 4), h, 6 * h, 24 * h)
