@@ -1,8 +1,8 @@
 """The shared numeric language of the engine, and the streaming microstructure features.
 
-Compiled loops are cached between runs. Numba looks only at the file of the function it loads: where a loop calls
-another module's, a change there would go unseen and yesterday's code would run. So the cache has a folder of its
-own for every state of the sources.
+Compiled loops are cached between runs. Numba looks only at the file of the function it loads: where a loop
+calls another module's, a change there would go unseen and yesterday's code would run. So the cache has a
+folder of its own for every state of the sources.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ import features
 def test_a_change_of_any_source_of_the_room_gets_a_cache_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    # Columns of statistics are constants in every loop: code compiled before a column moved reads the wrong one.
+    # Columns of statistics are constants in every loop: code from before a column moved reads the wrong one.
     room = tmp_path / "features"
     shutil.copytree(Path(features.__file__).parent, room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(features, "__file__", str(room / "__init__.py"))
