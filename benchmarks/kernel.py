@@ -9,6 +9,8 @@ import sys
 import time
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from features.bars import ClockBars
 from features.events import EVENT, LAST, EventKind
@@ -111,10 +113,13 @@ def _microseconds_a_step(features: FeatureKernel, parts: list[np.ndarray]) -> fl
 def main() -> None:
     """Print the figures."""
     figures = measure()
-    print(f"{'batch, one core':32}{figures['kernel_events_per_s'] / 1e6:10.1f} M events/s")
-    print(f"{'a bar of 500 events, 20 features':32}{figures['kernel_us_per_bar']:10.1f} µs")
-    print(f"{'a bar without events':32}{figures['kernel_us_per_empty_bar']:10.1f} µs")
-    print(f"{'start of a process, cache warm':32}{figures['kernel_warm_start_s']:10.2f} s")
+    table = Table("feature kernel", title="20 features, one core")
+    table.add_column("measured", justify="right")
+    table.add_row("batch", f"{figures['kernel_events_per_s'] / 1e6:.1f} M events/s")
+    table.add_row("a bar of 500 events", f"{figures['kernel_us_per_bar']:.1f} µs")
+    table.add_row("a bar without events", f"{figures['kernel_us_per_empty_bar']:.1f} µs")
+    table.add_row("start of a process, cache warm", f"{figures['kernel_warm_start_s']:.2f} s")
+    Console().print(table)
 
 
 if __name__ == "__main__":

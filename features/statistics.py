@@ -1,9 +1,7 @@
 """Bar statistics: what the event loop keeps of each stream in each bar, and the columns they stand in.
 
 Features are functions of these columns over a window of bars, so a new feature seldom needs a new statistic.
-One that does adds a column here and the line in ``features/loop.py`` that fills it. Compiled code is cached
-by source file and holds these columns as constants: after a change here, remove
-``features/__pycache__`` and ``features/definitions/__pycache__``.
+One that does adds a column here and the line in ``features/loop.py`` that fills it.
 """
 
 from enum import IntEnum, auto
