@@ -11,7 +11,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, ORDERS
+from engine.report.ledger import round_trips
+from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, ORDERS, Run
+
+
+POSITIONS = pa.schema(
+    [
+        ("strategy", pa.string()),
+        ("side", pa.int64()),  # +1 long, -1 short
+        ("opened", pa.int64()),  # ns
+        ("closed", pa.int64()),
+        ("gross_pnl", pa.float64()),  # settlement currency
+        ("fees", pa.float64()),
+        ("funding", pa.float64()),
+        ("net_pnl", pa.float64()),
+    ]
+)
+"""``positions.parquet``: one row a closed position, from flat to flat or through zero."""
 
 
 @dataclasses.dataclass
@@ -46,18 +62,31 @@ def write_run(
 ) -> None:
     """Fill a run folder; the manifest comes last, so a folder with one is whole."""
     (folder / "config.toml").write_text(config)
-    write_rows(folder / "decisions.parquet", DECISIONS, logs.decisions)
-    write_rows(folder / "orders.parquet", ORDERS, orders)
-    write_rows(folder / "fills.parquet", FILLS, logs.fills)
-    write_rows(folder / "funding.parquet", FUNDING, logs.funding)
-    write_rows(folder / "equity.parquet", EQUITY, logs.equity)
+    tables = {
+        "decisions": as_table(DECISIONS, logs.decisions),
+        "orders": as_table(ORDERS, orders),
+        "fills": as_table(FILLS, logs.fills),
+        "funding": as_table(FUNDING, logs.funding),
+        "equity": as_table(EQUITY, logs.equity),
+    }
+    run = Run(folder, manifest, config, **tables)  # type: ignore[arg-type]
+    trips = [
+        (run.strategies[t.strategy], t.side, t.opened, t.closed, t.gross, t.fees, t.funding, t.net)
+        for t in round_trips(run)
+    ]
+    for name, table in {**tables, "positions": as_table(POSITIONS, trips)}.items():
+        write_table(folder / f"{name}.parquet", table)
     write_json(folder / "manifest.json", manifest)
 
 
-def write_rows(path: Path, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Rows in the order of ``schema`` as Parquet, whole or not at all."""
+def as_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Rows in the order of ``schema`` as a table."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    table = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """A table as Parquet, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial, compression="zstd")
     os.replace(partial, path)
