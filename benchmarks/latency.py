@@ -1,0 +1,67 @@
+"""From bar close to order submitted, in process: microseconds of a faithful backtest.
+
+The clock starts when the hub's close timer calls and stops when ``submit_order`` returns: between lie the
+cut of the bar, features, regime, volatility, forecast, governor and decision. A bar counts by its last order.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.engine import MINUTES, RATE, play_pipeline
+from benchmarks.markets import market
+from engine.assembly import Components
+
+
+class _Stopwatch:
+    """Wraps the hub's close and the strategies' ``submit_order`` of one run."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []  # one a bar with orders
+        self._began = 0.0
+        self._sent = 0.0
+
+    def attach(self, components: Components) -> None:
+        """Time ``components``."""
+        assert components.hub is not None
+        components.hub._fire = self._closing(components.hub._fire)
+        for trader in components.traders.values():
+            trader.submit_order = self._submitting(trader.submit_order)  # type: ignore[method-assign]
+
+    def _closing(self, close: Any) -> Any:
+        def timed(event: Any) -> None:
+            self._began, self._sent = time.perf_counter(), 0.0
+            close(event)
+            if self._sent:
+                self.seconds.append(self._sent - self._began)
+
+        return timed
+
+    def _submitting(self, submit: Any) -> Any:
+        def timed(order: Any) -> None:
+            submit(order)
+            self._sent = time.perf_counter()
+
+        return timed
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Percentiles in microseconds, and of how many bars; ``folder`` receives the market."""
+    busy = market(folder, MINUTES, RATE)
+    models = busy.models()
+    play_pipeline(busy, models, "faithful")  # compiled and read once before anything is timed
+    watch = _Stopwatch()
+    for _ in range(3):
+        play_pipeline(busy, models, "faithful", watch.attach)
+    p50, p99 = np.percentile(watch.seconds, (50, 99)) * 1e6
+    return {"order_p50_us": float(p50), "order_p99_us": float(p99), "order_bars": float(len(watch.seconds))}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder))
+    for name, figure in figures.items():
+        print(f"{name:14} {figure:10,.1f}")
