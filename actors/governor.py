@@ -71,7 +71,8 @@ class RiskGovernor(Strategy):
         # Nautilus copies the account, with every event it has seen, wherever it looks at it (at each event of the market
         # when liquidation is on): forget them, or a run slows down as it trades.
         self.cache.purge_account_events(self.clock.timestamp_ns())
-        balance = self.portfolio.account(c.venue).balance_total(c.currency)
+        account = self.portfolio.account(c.venue)
+        balance = None if account is None else account.balance_total(c.currency)
         equity = float("nan") if balance is None else balance.as_double()
         position = 0.0
         # Marked here at the bar's price: Nautilus's own mark stands still while there are only book deltas.

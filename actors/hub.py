@@ -23,7 +23,7 @@ from nautilus_trader.model import (
 )
 
 from actors.guard import RunGuard
-from features.bars import BarSpec
+from features.bars import BarSpec, DollarBars, VolumeBars
 from features.causal import State
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel
@@ -107,16 +107,16 @@ class FeatureHub(DataActor):
         self._records: list[bytes] = []
         self._stream_of = {s.instrument_id: i for i, s in enumerate(config.streams)}
         self._only = 0 if len(config.streams) == 1 else None
-        self._event_clock = config.bars.per_trade() if config.bars.kind in ("volume", "dollar") else None
+        self._counter = config.bars.per_trade() if isinstance(config.bars, VolumeBars | DollarBars) else None
         self._fire = config.guard.watch(self, self._on_close_due)
         watch = config.guard.watch
-        if self._event_clock is not None:
-            self.on_trade = watch(self, self._on_trade_counted)
+        if self._counter is not None:
+            self.on_trade = watch(self, self._on_trade_counted)  # type: ignore[method-assign]
         if config.record is not None:
             for name in _RAW:
                 setattr(self, name, watch(self, _recorded(config.record, getattr(self, name))))
 
-    def resume(self, state: State) -> None:
+    def continue_from(self, state: State) -> None:
         """Go on from ``state``, saved a while ago: everything but the books, which the venue will send anew."""
         self.memory = state
         self._resumed = True
@@ -172,7 +172,8 @@ class FeatureHub(DataActor):
     def _on_trade_counted(self, trade: Any) -> None:
         FeatureHub.on_trade(self, trade)
         if self._stream_of[trade.instrument_id] == 0:
-            close = self._event_clock.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
+            assert self._counter is not None
+            close = self._counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
             if close is not None:
                 self.clock.set_time_alert_ns(f"bar-{close}", close + self._c.bars.grace, callback=self._fire)
 

@@ -197,7 +197,7 @@ class Session:
             # The account's history counts however old it is.
             self._components.governor.memory.update(remembered.parts["governor"])
             if resumed:
-                self._hub.resume(remembered.parts["kernel"])
+                self._hub.continue_from(remembered.parts["kernel"])
                 for name, stage in self._components.stages.items():
                     stage.load(remembered.parts[name])
         self._node = build_node(config, live, self._components, source, folder)
