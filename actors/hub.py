@@ -111,7 +111,7 @@ class FeatureHub(DataActor):
         self._fire = config.guard.watch(self, self._on_close_due)
         watch = config.guard.watch
         if self._counter is not None:
-            self.on_trade = watch(self, self._on_trade_counted)  # type: ignore[method-assign]
+            self.on_trade = watch(self, self._on_trade_counted)  # type: ignore[method-assign, assignment]
         if config.record is not None:
             for name in _RAW:
                 setattr(self, name, watch(self, _recorded(config.record, getattr(self, name))))
