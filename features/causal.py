@@ -1,8 +1,10 @@
 """Causal filters: frozen parameters, an explicit state, and two verbs over one loop.
 
-Every stage that turns a past into a present is one. Three laws hold, and ``tests/conformance.py`` checks them on each:
+Every stage that turns a past into a present is one. Three laws hold, and ``tests/conformance.py`` checks them
+on each:
 
-1. *Chunk invariance*: cutting the input anywhere and resuming from the state gives the same output, bit for bit.
+1. *Chunk invariance*: cutting the input anywhere and resuming from the state gives the same output, bit
+   for bit.
 2. *Causality*: appending data never changes an earlier output.
 3. *Round trip*: parameters and state saved and loaded continue as if never stopped.
 """
@@ -23,9 +25,9 @@ State = dict[str, np.ndarray]
 class CausalFilter(Protocol):
     """What every stage offers.
 
-    ``inputs`` names the columns of ``x`` in order, ``outputs`` those of the result. A row of ``x`` with a non-finite
-    value is a *missing observation*: the filter carries its prediction forward and never fails. Outputs are NaN until
-    the filter has seen enough to speak.
+    ``inputs`` names the columns of ``x`` in order, ``outputs`` those of the result. A row of ``x`` with a
+    non-finite value is a *missing observation*: the filter carries its prediction forward and never fails.
+    Outputs are NaN until the filter has seen enough to speak.
     """
 
     @property
@@ -41,7 +43,7 @@ class CausalFilter(Protocol):
         ...
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
-        """Many: ``(n, len(inputs))`` to ``(n, len(outputs))``, from ``state`` (changed in place) or from the start."""
+        """Many: ``(n, len(inputs))`` to ``(n, len(outputs))``, from ``state`` (changed in place) if given."""
         ...
 
     def save(self, folder: Path) -> None: ...
@@ -67,7 +69,7 @@ def load_state(path: Path) -> State:
 
 
 class Params:
-    """Saving for frozen dataclasses of parameters: numbers, strings, tuples and float arrays, exactly, as JSON.
+    """Saving for frozen dataclasses of parameters: numbers, strings, tuples, float arrays, exactly, as JSON.
 
     A subclass is found again by its ``kind`` when a bundle is loaded, so a new filter registers by existing.
     """
@@ -97,7 +99,8 @@ def load_filter(folder: Path) -> CausalFilter:
     fields = json.loads((folder / "params.json").read_text())
     kind = fields.pop("kind")
     if kind not in Params._kinds:
-        raise ValueError(f"{folder / 'params.json'}: no filter of kind {kind!r}; known: {', '.join(sorted(Params._kinds))}")
+        known = ", ".join(sorted(Params._kinds))
+        raise ValueError(f"{folder / 'params.json'}: no filter of kind {kind!r}; known: {known}")
     return Params._kinds[kind].restore(folder, fields)  # type: ignore[return-value]
 
 
@@ -125,7 +128,9 @@ class Chain(Params):
     def __post_init__(self) -> None:
         missing = set(self.second.inputs) - set(self.first.outputs)
         if missing:
-            raise ValueError(f"chain: second filter reads {sorted(missing)}, first offers {list(self.first.outputs)}")
+            raise ValueError(
+                f"chain: second filter reads {sorted(missing)}, first offers {list(self.first.outputs)}"
+            )
         object.__setattr__(self, "_columns", [self.first.outputs.index(name) for name in self.second.inputs])
 
     @property
@@ -137,7 +142,11 @@ class Chain(Params):
         return self.first.outputs + self.second.outputs
 
     def initial_state(self) -> State:
-        return {f"{i}.{k}": v for i, f in enumerate((self.first, self.second)) for k, v in f.initial_state().items()}
+        return {
+            f"{i}.{k}": v
+            for i, f in enumerate((self.first, self.second))
+            for k, v in f.initial_state().items()
+        }
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
         first, second = _split(state)
@@ -162,7 +171,7 @@ class Chain(Params):
 
 
 def _split(state: State) -> tuple[State, State]:
-    # The arrays are shared with ``state``, so in-place changes reach it; filters must never rebind a state entry.
+    # The arrays are shared with ``state``, so in-place changes reach it: a filter never rebinds an entry.
     first = {k[2:]: v for k, v in state.items() if k[0] == "0"}
     second = {k[2:]: v for k, v in state.items() if k[0] == "1"}
     return first, second

@@ -1,8 +1,9 @@
 """The numeric language of raw market data: one record an event, the same from a catalog and from callbacks.
 
-A run reads several *streams* (instruments). Their trades, book updates and slow values are merged into one array of
-``EVENT`` records ordered by ``ts`` (nanoseconds, ``ts_init``: when we could know). A bar closes where a ``CLOSE``
-record stands, so an event array is all the feature kernel needs, and it may be cut anywhere.
+A run reads several *streams* (instruments). Their trades, book updates and slow values are merged into one
+array of ``EVENT`` records ordered by ``ts`` (nanoseconds, ``ts_init``: when we could know). A bar closes
+where a ``CLOSE`` record stands, so an event array is all the feature kernel needs, and it may be cut
+anywhere.
 """
 
 from enum import IntEnum
@@ -12,16 +13,17 @@ import numpy as np
 EVENT = np.dtype(
     [("ts", "i8"), ("kind", "i2"), ("stream", "i2"), ("flags", "i4"), ("price", "f8"), ("size", "f8")],
 )
-"""``ts`` ns of ``ts_init``; ``kind`` an ``EventKind``; ``stream`` index of the instrument (or of the external series);
-``flags`` bit ``LAST``; ``price`` and ``size`` as floats, turned into whole ticks and lots by the kernel."""
+"""``ts`` ns of ``ts_init``; ``kind`` an ``EventKind``; ``stream`` index of the instrument (or external
+series); ``flags`` bit ``LAST``; ``price`` and ``size`` as floats, turned into whole ticks and lots by the
+kernel."""
 
 LAST = 1
 """Flag on the final record of one atomic book update: the book is consistent after it."""
 
 
 class EventKind(IntEnum):
-    """What a record says. Its value is also its rank among records of one ``ts``: a bar closes before anything else,
-    slow values and prices come before the book, the book before trades."""
+    """What a record says. Its value is also its rank among records of one ``ts``: a bar closes before
+    anything else, slow values and prices come before the book, the book before trades."""
 
     CLOSE = 0  # a bar ends here: it holds the events with ts < this ts
     SERIES = 1  # an external series (open interest, sentiment …): price = value, stream = series index
@@ -39,10 +41,10 @@ class EventKind(IntEnum):
 
 
 def sort_events(events: np.ndarray) -> np.ndarray:
-    """Events in canonical order: by ``ts``, then rank of kind group, then stream; arrival order within one feed.
+    """Events in canonical order: by ``ts``, then rank of kind group, then stream; arrival order in a feed.
 
-    A *feed* is one stream's book, quotes, trades or one slow value; book updates of one ``ts`` keep their order, and so
-    do trades. Callbacks and catalogs that hold the same feeds therefore give the same array.
+    A *feed* is one stream's book, quotes, trades or one slow value; book updates of one ``ts`` keep their
+    order, and so do trades. Callbacks and catalogs that hold the same feeds therefore give the same array.
     """
     kind = events["kind"]
     ts = events["ts"]

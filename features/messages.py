@@ -1,4 +1,4 @@
-"""What the stages say to each other on the message bus, once a bar. Immutable; ``ts`` is the bar's close in ns."""
+"""What the stages say to each other on the message bus, once a bar. Immutable; ``ts`` is its close, ns."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class FeatureBar(NamedTuple):
     ts: int
     values: np.ndarray  # shape (number of features,)
     ready: bool  # every feature is finite
-    price: float  # mid (else last trade or bar close) of the traded instrument at the close, NaN if never known
+    price: float  # mid (else last trade or bar close) of the traded instrument at the close; NaN if unknown
     bid: float  # best levels of its book at the close, NaN without a book
     ask: float
 
@@ -37,7 +37,10 @@ class VolatilityState(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """Topic ``forecast``. Calibrated probabilities that price ends beyond the cost-aware threshold; NaN while silent."""
+    """Topic ``forecast``: calibrated probabilities that price ends beyond the cost-aware threshold.
+
+    NaN while silent.
+    """
 
     ts: int
     up: float

@@ -7,7 +7,15 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS = {"ns": 1, "us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+}
 
 
 class Settings(BaseModel):
@@ -17,12 +25,13 @@ class Settings(BaseModel):
 
 
 def parse_duration(value: object) -> int:
-    """Nanoseconds in a duration such as ``"100ms"``, ``"1s"``, ``"15m"``, ``"8h"``, ``"2d"`` (an int is nanoseconds)."""
+    """Nanoseconds in a duration such as ``"100ms"``, ``"15m"``, ``"8h"``, ``"2d"`` (an int is ns)."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d)\s*", str(value))
     if match is None:
-        raise ValueError(f"{value!r} is not a duration; write a number and a unit of {', '.join(_UNITS)}, such as '15m'")
+        units = ", ".join(_UNITS)
+        raise ValueError(f"{value!r} is not a duration; write a number and a unit of {units}, such as '15m'")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
@@ -42,7 +51,7 @@ Duration = Annotated[
 
 
 def parse_time(value: object) -> int:
-    """Nanoseconds since the epoch of ``"2026-01-05"``, ``"2026-01-05T12:30:00Z"`` or a TOML date (UTC unless it says)."""
+    """Nanoseconds since the epoch of ``"2026-01-05"``, ``"2026-01-05T12:30Z"`` or a TOML date, in UTC."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, datetime):
@@ -53,7 +62,9 @@ def parse_time(value: object) -> int:
         try:
             moment = datetime.fromisoformat(str(value))
         except ValueError:
-            raise ValueError(f"{value!r} is not a time; write an ISO date or time such as '2026-01-05T12:00:00Z'") from None
+            raise ValueError(
+                f"{value!r} is not a time; write an ISO date or time such as '2026-01-05T12:00:00Z'"
+            ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
 

@@ -30,7 +30,8 @@ class FeatureTable:
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.ts), len(self.names)):
-            raise ValueError(f"table: values are {self.values.shape}, ts and names ask for {(len(self.ts), len(self.names))}")
+            expected = (len(self.ts), len(self.names))
+            raise ValueError(f"table: values are {self.values.shape}, ts and names ask for {expected}")
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -61,7 +62,10 @@ class FeatureTable:
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
         """Write as Parquet, whole or not at all."""
-        arrays = [pa.array(self.ts, pa.timestamp("ns", tz="UTC")), *(pa.array(column) for column in self.values.T)]
+        arrays = [
+            pa.array(self.ts, pa.timestamp("ns", tz="UTC")),
+            *(pa.array(column) for column in self.values.T),
+        ]
         table = pa.table(arrays, names=["ts", *self.names]).replace_schema_metadata(metadata)
         partial = path.with_name(path.name + ".partial")
         pq.write_table(table, partial, compression="zstd")
@@ -72,5 +76,11 @@ class FeatureTable:
         """Read what ``save`` wrote."""
         table = pq.read_table(path)
         names = tuple(name for name in table.column_names if name != "ts")
-        values = np.column_stack([table[name].to_numpy() for name in names]) if names else np.empty((len(table), 0))
-        return cls(table["ts"].cast(pa.int64()).to_numpy(), names, np.ascontiguousarray(values, dtype=np.float64))
+        values = (
+            np.column_stack([table[name].to_numpy() for name in names])
+            if names
+            else np.empty((len(table), 0))
+        )
+        return cls(
+            table["ts"].cast(pa.int64()).to_numpy(), names, np.ascontiguousarray(values, dtype=np.float64)
+        )

@@ -1,9 +1,11 @@
 """The three laws of causal filters, stated once and checked on every filter.
 
-A room's tests call ``check_laws(filter, xs, ...)`` with a fitted or hand-made filter and inputs like the real ones. The
-cuts are drawn by hypothesis, so each run of the suite looks elsewhere and a failure is shrunk to its simplest form.
+A room's tests call ``check_laws(filter, xs, ...)`` with a fitted or hand-made filter and inputs like the real
+ones. The cuts are drawn by hypothesis, so each run of the suite looks elsewhere and a failure is shrunk to
+its simplest form.
 """
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +54,7 @@ def check_chunks(run: Run, initial_state: Callable[[], State], xs: Any, examples
     def any_cut(cuts: list[int]) -> None:
         state = initial_state()
         edges = [0, *sorted(cuts), len(xs)]
-        parts = [run(xs[a:b], state) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [run(xs[a:b], state) for a, b in itertools.pairwise(edges)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
     any_cut()
@@ -99,4 +101,6 @@ def _check_round_trip(causal: CausalFilter, xs: np.ndarray, whole: np.ndarray) -
         assert loaded.inputs == causal.inputs
         assert loaded.outputs == causal.outputs
         np.testing.assert_array_equal(loaded.run(xs), whole)
-    check_state_round_trip(lambda part, state: loaded.run(part, state), loaded.initial_state, xs, len(xs) // 3)
+    check_state_round_trip(
+        lambda part, state: loaded.run(part, state), loaded.initial_state, xs, len(xs) // 3
+    )
