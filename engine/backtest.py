@@ -21,7 +21,7 @@ from nautilus_trader.backtest import (
 )
 from nautilus_trader.common import CacheConfig, LoggerConfig, LogLevel
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
-from nautilus_trader.model import AccountType, BookType, InstrumentId, NautilusDataType, OmsType
+from nautilus_trader.model import AccountType, BookType, InstrumentId, Money, NautilusDataType, OmsType
 
 from actors.guard import RunGuard
 from catalogs.layout import DataType
@@ -164,8 +164,14 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
 
 
 def _refuse_idle(market: Market, models: Models) -> None:
-    """Raise where no model may speak in the span, or nothing of the traded instrument was recorded in it."""
+    """Raise where nothing could be traded: no money in the instrument's currency, no valid model, no data."""
     span = market.config.backtest
+    balance = Money.from_str(market.config.venue.starting_balance)
+    settled = getattr(market.traded, "settlement_currency", market.traded.quote_currency)
+    if balance.currency != settled:
+        raise BeaufortError(
+            f"venue.starting_balance is {balance}, but {market.traded.id} is settled in {settled}; give an amount of it"
+        )
     asked = f"{format_time(span.start)} .. {format_time(span.end)}"
     valid = [bundle.validity for bundle in models.bundles]
     if not any(v.valid_from <= span.end and span.start < v.valid_to for v in valid):

@@ -62,7 +62,18 @@ class DataSettings(Settings):
     catalog: Path
     trade: str
     streams: dict[Name, StreamSettings]
-    series: dict[Name, Annotated[str, Field(pattern="^[^/]+/.+$")]] = {}
+    series: dict[Name, str] = {}
+
+    @field_validator("series")
+    @classmethod
+    def _have_two_parts(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, identifier in value.items():
+            series, _, instrument = identifier.partition("/")
+            if not series or not instrument:
+                raise ValueError(
+                    f"{name} = {identifier!r} is not <series>/<id>, such as 'open_interest/BTCUSDT.SIM'"
+                )
+        return value
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> typing.Self:
@@ -102,6 +113,13 @@ class VenueSettings(Settings):
     liquidation: bool = True
     fill_probability: float = Field(default=1.0, ge=0, le=1)
     slip_probability: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("starting_balance")
+    @classmethod
+    def _money(cls, value: str) -> str:
+        if not Money.from_str(value).as_double() > 0:
+            raise ValueError(f"{value!r} is nothing to start with; write an amount and a currency")
+        return value
 
 
 class ScheduleSettings(Settings):

@@ -1,0 +1,185 @@
+"""The command line: exit codes, one line for people instead of a traceback, JSON for programs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import small_market
+
+from engine.cli import main
+from engine.config import RunConfig, to_toml
+
+
+@pytest.fixture(scope="module")
+def file(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A config file of the small market, trained, that runs into a folder of its own."""
+    folder = tmp_path_factory.mktemp("cli")
+    runs = trained.backtest.model_copy(update={"runs": folder / "runs"})
+    path = folder / "small.toml"
+    path.write_text(to_toml(trained.model_copy(update={"backtest": runs})))
+    return str(path)
+
+
+def _run(*arguments: str) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as left:  # argparse
+        return int(left.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian", "x.toml"], "'trian' is not known; did you mean 'train'?"),
+        (["config", "shw", "x.toml"], "'shw' is not known; did you mean 'show'?"),
+        (["audit", "lokahead", "x.toml"], "did you mean 'lookahead'?"),
+        (["train", "x.toml", "--jsn"], "unknown argument '--jsn'; did you mean '--json'?"),
+        (["backtest", "x.toml", "--mdoe", "replay"], "unknown argument '--mdoe'; did you mean '--mode'?"),
+        (["backtest", "x.toml", "--mode", "faithfull"], "did you mean 'faithful'?"),
+        (["evaluate", "x.toml", "--seeds", "many"], "invalid int value: 'many'"),
+        ([], "required: COMMAND"),
+        (["config", "show"], "required: config"),
+    ],
+)
+def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
+    assert _run(*arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["data.catalog=/nowhere"], "/nowhere: no catalog here"),
+        (["train.bundles=/nowhere"], "/nowhere: no bundles here; run 'beaufort train'"),
+        (
+            ["data.streams.perp.instrument=FOO.SIM"],
+            "no instrument FOO.SIM; it has BTCUSDT-PERP.SIM, BTCUSDT.SIM",
+        ),
+        (['features=["log_retrun_10"]'], "no feature 'log_retrun_10'; did you mean 'log_return_{w}'?"),
+        (['features=["spread@spto"]'], "no stream or series 'spto'; there are perp"),
+        (['features=["basis"]'], "feature 'basis' compares two streams"),
+        (['features=["index_basis"]'], "needs 'index' of 'perp'"),
+        (["data.streams.perp.book=quotes"], "needs 'depth' of 'perp'"),
+        (["data.series.oi=open_interest/FOO.SIM"], "no series of open_interest/FOO.SIM"),
+        (["data.streams.perp.bars=BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"], "there are bars of: none"),
+        (["bars.interval=2s"], "trained on bars {'kind': 'clock', 'interval': '1s'}, this run has"),
+        (["regime.fast=11"], "trained with other settings: regime.fast was 10, now 11"),
+        (["backtest.end=2026-01-05"], "backtest.end is not after backtest.start"),
+        (
+            ["backtest.start=2026-01-05T00:05:00Z", "backtest.end=2026-01-05T00:10:00Z"],
+            "a model never trades the time it was trained on",
+        ),
+        (
+            ["backtest.start=2026-02-05T00:05:00Z", "backtest.end=2026-02-05T00:10:00Z"],
+            "nothing recorded in 2026-02-05T00:05:00Z .. 2026-02-05T00:10:00Z",
+        ),
+        (["venue.starting_balance=1000 USD"], "is settled in USDT; give an amount of it"),
+        (["backtest.start=never", "nmae=x"], "2 problems"),
+    ],
+)
+@pytest.mark.parametrize("command", [("backtest",), ("audit", "lookahead")])
+def test_what_cannot_run_says_why(
+    file: str, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], overrides: list[str], told: str
+) -> None:
+    sets = [part for override in overrides for part in ("--set", override)]
+    assert _run(*command, file, *sets) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["backtest", "{tmp}/absent.toml"], "absent.toml: no such file"),
+        (["backtest", "{tmp}"], "cannot be read"),
+        (["train", "{file}", "--set", "train.end=2026-01-04"], "is not after train.start"),
+        (
+            ["train", "{file}", "--set", "train.end=2026-01-05T00:00:05Z", "--set", "train.bundles={tmp}/b"],
+            "none of its 6 bars has every feature known; never known: log_return_10",
+        ),
+        (
+            ["train", "{file}", "--set", "train.end=2026-01-05T00:02:00Z", "--set", "train.bundles={tmp}/b"],
+            "training failed: volatility",
+        ),
+        (["audit", "lookahead", "{file}", "--cuts", "0"], "--cuts 0: at least one cut is needed"),
+        (["features", "{file}", "--out", "/proc/nowhere/x.parquet"], "/proc/nowhere: "),
+        (["data", "check", "{tmp}/nowhere"], "no catalog here"),
+        (
+            ["data", "synth", "--out", "{tmp}/m", "--set", "levles=3"],
+            "levles: unknown key; did you mean 'levels'?",
+        ),
+        (["data", "import", "{tmp}/absent.toml", "--out", "{tmp}/c", "--root", "{tmp}"], "no such file"),
+        (["data", "import", "{file}", "--out", "{tmp}/c", "--root", "{tmp}/nowhere"], "unknown key"),
+        (["evaluate", "{file}", "--seeds", "1"], "--seeds judges the hmm detector"),
+    ],
+)
+def test_bad_input_of_every_command(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert _run(*(a.format(tmp=tmp_path, file=file) for a in arguments)) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_schema_and_show(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("config", "schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "RunConfig"
+    assert _run("config", "show", file, "--set", "seed=3") == 0
+    assert "seed = 3" in capsys.readouterr().out
+
+
+def test_features_are_written(file: str, tmp_path: Path) -> None:
+    out = tmp_path / "features.parquet"
+    assert _run("features", file, "--out", str(out)) == 0
+    table = pq.read_table(out)
+    assert len(table) == 600
+    assert {"ts", "book_imbalance_5", "log_return_1"} <= set(table.column_names)
+    assert b"schema_hash" in table.schema.metadata
+
+
+def test_train_and_backtest_say_what_they_did_in_json(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("train", file, "--json") == 0
+    captured = capsys.readouterr()
+    (bundle,) = json.loads(captured.out)["bundles"]
+    assert Path(bundle).name == "2026-01-05T002000Z"
+    assert "up to date" in captured.err
+    assert _run("backtest", file, "--json", "--mode", "replay") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["decisions"] == 1200
+    assert told["complete"] is True
+
+
+def test_an_audit_with_a_leak_exits_with_1(
+    file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import engine.audit
+
+    honest = engine.audit.run_stages
+
+    def peeking(models, table):  # type: ignore[no-untyped-def]
+        tables = honest(models, table)
+        tables.volatility.values[:, 0] -= tables.volatility.values[-1, 0]
+        return tables
+
+    monkeypatch.setattr(engine.audit, "run_stages", peeking)
+    assert _run("audit", "lookahead", file, "--cuts", "1") == 1
+    assert "volatility/volatility: at 1 of 1 cuts" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert _run("audit", "lookahead", file, "--cuts", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["clean"] is True
+
+
+def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
+    shell = f"{sys.executable} -m engine.cli config schema | head -c 10"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_small_market_is_what_the_tests_think(trained: RunConfig) -> None:
+    assert (trained.backtest.start, trained.backtest.end) == (small_market.SPLIT, small_market.END)

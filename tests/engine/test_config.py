@@ -1,0 +1,221 @@
+"""Run configs: every mistake of a file is told at once, where it stands and what was near to it."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_market
+
+from engine.config import RunConfig, load_config, settings_from, to_toml
+from engine.errors import BeaufortError
+from features.settings import parse_time
+
+ROOT = Path(__file__).parents[2]
+EXTERNAL = "BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"
+
+
+def _tree() -> dict[str, Any]:
+    return small_market.tree(Path("nowhere"), Path("work"))
+
+
+def _problems(*overrides: str) -> list[str]:
+    with pytest.raises(BeaufortError) as caught:
+        settings_from(RunConfig, "file.toml", _tree(), overrides)
+    first, *problems = str(caught.value).splitlines()
+    assert first == f"file.toml: {len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return [problem.strip() for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("nmae=x", "nmae: unknown key; did you mean 'name'?"),
+        ("data.streams.perp.bok=quotes", "data.streams.perp.bok: unknown key; did you mean 'book'?"),
+        ("regime.hysteresis.entr=0.5", "regime.hysteresis.entr: unknown key; did you mean 'enter'?"),
+        ("strategies.grid.lvels=3", "strategies.grid.lvels: unknown key; did you mean 'levels'?"),
+        (
+            "strategies.grid.sizing.keli_fraction=3",
+            "strategies.grid.sizing.keli_fraction: unknown key; did you mean 'kelly_fraction'?",
+        ),
+        ("forecast.horizn=3", "forecast.horizn: unknown key; did you mean 'horizon'?"),
+        ("train.schedule.windw=1h", "train.schedule.windw: unknown key; did you mean 'window'?"),
+        ("venue.wobble=1", "venue.wobble: unknown key; known keys: default_leverage, fill_probability"),
+        ("regime.kind=hmmm", "regime.kind: 'hmmm' is not one of 'hmm', 'rules'"),
+        ("strategies.grid.kind=gird", "strategies.grid.kind: 'gird' is not one of 'grid', 'momentum'"),
+        ("bars.kind=tick", "bars.kind: 'tick' is not one of 'clock', 'volume', 'dollar', 'external'"),
+        ("forecast.kind=foo", "forecast.kind: 'foo' is not one of 'logistic', 'lstm'"),
+        ("bars.interval=1x", "bars.interval: '1x' is not a duration; write a number and a unit of ns"),
+        ("bars.interval=2h", "bars.interval: 2h is not between 100ms and 1h"),
+        ("backtest.warmup=-5m", "backtest.warmup: '-5m' is not a duration"),
+        ("backtest.start=yesterday", "backtest.start: 'yesterday' is not a time; write an ISO date"),
+        ("train.end=2026-13-01", "train.end: '2026-13-01' is not a time"),
+        ("train.schedule.step=1h", "train.schedule.window: missing; this key is required"),
+        ("name=../evil", "name: String should match pattern"),
+        ("seed=lots", "seed: Input should be a valid integer"),
+        ("risk.exposure_cap=nan", "risk.exposure_cap: Input should be greater than 0"),
+        ("data.trade=spot", "data: trade = 'spot' is not one of the streams: perp"),
+        ("data.series.perp=a/b", "data: perp: names a stream and a series; rename one"),
+        ("data.series.oi=nothing", "data.series: oi = 'nothing' is not <series>/<id>"),
+        ("data.streams.b.instrument=BTCUSDT-PERP.SIM", "data: BTCUSDT-PERP.SIM: instrument of two streams"),
+        ("data.streams.perp.bars=FOO", "data.streams.perp: Error parsing `BarType` from 'FOO'"),
+        (
+            f"data.streams.perp.bars={EXTERNAL.replace('BTC', 'ETH')}",
+            "data.streams.perp: bars = 'ETHUSDT-PERP",
+        ),
+        ("venue.starting_balance=lots", "venue.starting_balance: Error invalid input format 'lots'"),
+        ("venue.starting_balance=0 USDT", "venue.starting_balance: '0 USDT' is nothing to start with"),
+        ("strategies.momentum.regimes=['chop']", "regime 'chop' belongs to both 'momentum' and 'grid'"),
+        ("bars={kind='external',interval='1m'}", "bars.kind = 'external' needs data.streams.perp.bars"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(override: str, told: str) -> None:
+    assert any(problem.startswith(told) for problem in _problems(override)), _problems(override)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    problems = _problems("regime.fsat=3", "bars.interval=soon", "strategies.grid.levels=0", "train.end=never")
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "bars.interval",
+        "regime.fsat",
+        "strategies.grid.levels",
+        "train.end",
+    ]
+
+
+def test_external_bars_must_fit_their_stream() -> None:
+    external = ["bars={kind='external',interval='1m'}", f"data.streams.perp.bars={EXTERNAL}"]
+    assert "needs data.streams.perp.trades = false" in _problems(*external)[0]
+    external += ["data.streams.perp.trades=false"]
+    assert "bars.interval is not the length" in _problems(*external, "bars.interval=5m")[0]
+    assert settings_from(RunConfig, "", _tree(), external).bars.describe() == "1m external bars"
+
+
+def test_overrides() -> None:
+    config = settings_from(
+        RunConfig,
+        "",
+        _tree(),
+        [
+            "name=other",
+            'venue.starting_balance="5000 USDT"',
+            "regime.hysteresis.enter=0.9",
+            "strategies.momentum.sizing.kelly_fraction=0.1",
+            'features=["spread", "log_return_5"]',
+            "data.streams.spot={instrument='BTCUSDT.SIM', book='none'}",
+            "backtest.end=2026-01-05T00:25:00Z",
+            "bars.interval=500ms",
+            "data.streams.perp.mark=false",
+        ],
+    )
+    assert config.name == "other"
+    assert config.venue.starting_balance == "5000 USDT"
+    assert config.regime.hysteresis.enter == 0.9
+    assert config.strategies["momentum"].sizing.kelly_fraction == 0.1
+    assert config.features == ("spread", "log_return_5")
+    assert config.data.streams["spot"].book == "none"
+    assert config.backtest.end == parse_time("2026-01-05T00:25:00Z")
+    assert config.bars.interval == 500_000_000
+    assert config.data.streams["perp"].mark is False
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "name.x=1", " = "])
+def test_overrides_that_cannot_be_applied(override: str) -> None:
+    with pytest.raises(BeaufortError, match="--set"):
+        settings_from(RunConfig, "", _tree(), [override])
+
+
+def test_shown_config_reads_back_to_the_same(tmp_path: Path) -> None:
+    config = settings_from(
+        RunConfig,
+        "",
+        _tree(),
+        [
+            "train.schedule={window='20m', step='5m'}",
+            "live.adapter=okx",
+            "bars.interval=100ms",
+            "risk.max_quantity=1e-3",
+        ],
+    )
+    (tmp_path / "shown.toml").write_text(to_toml(config))
+    again = load_config(tmp_path / "shown.toml")
+    assert again == config
+    assert to_toml(again) == to_toml(config)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("configs/*.toml")) + sorted(ROOT.glob("configs/live/*.toml")), ids=str
+)
+def test_configs_of_the_repository(path: Path) -> None:
+    if "data" not in tomllib.loads(path.read_text()):
+        pytest.skip(f"{path.name} is no run config")
+    config = load_config(path)
+    assert settings_from(RunConfig, "", tomllib.loads(to_toml(config)), []) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"name = ", "not valid TOML"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"", "required"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(BeaufortError, match=told) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(BeaufortError, match="no such file"):
+        load_config(tmp_path / "absent.toml")
+    with pytest.raises(BeaufortError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+def test_schema_describes_what_is_accepted() -> None:
+    schema = json.loads(json.dumps(RunConfig.model_json_schema()))
+    definitions = schema["$defs"]
+
+    def check(value: Any, place: dict[str, Any]) -> None:
+        """What of JSON schema configs use: every key written is declared, every reference resolves."""
+        if "$ref" in place:
+            place = definitions[place["$ref"].removeprefix("#/$defs/")]
+        if "discriminator" in place:
+            target = place["discriminator"]["mapping"][value["kind"]]
+            place = definitions[target.removeprefix("#/$defs/")]
+        if "anyOf" in place:
+            place = next(p for p in place["anyOf"] if p.get("type") != "null")
+            return check(value, place)
+        if isinstance(value, dict):
+            assert place["type"] == "object"
+            for key, inner in value.items():
+                declared = place.get("properties", {}).get(key) or place.get("additionalProperties")
+                if declared is None:  # a map with constrained names
+                    (declared,) = [
+                        p for pattern, p in place["patternProperties"].items() if re.search(pattern, key)
+                    ]
+                check(inner, declared)
+            assert set(place.get("required", ())) <= set(value)
+        elif isinstance(value, list):
+            assert place["type"] == "array"
+        elif isinstance(value, str):
+            assert place.get("type", "string") in ("string", "number")
+        return None
+
+    check(tomllib.loads(to_toml(settings_from(RunConfig, "", _tree(), []))), schema)
+    assert set(schema["required"]) == {
+        "name",
+        "data",
+        "bars",
+        "regime",
+        "volatility",
+        "strategies",
+        "train",
+        "backtest",
+    }
