@@ -80,34 +80,34 @@ def market(bars: int, events_per_bar: int = 500, seed: int = 0) -> np.ndarray:
 
 
 def measure() -> dict[str, float]:
-    """Figures by name; the best of several rounds, because other work on the machine only ever slows."""
+    """Figures by name: the best of short rounds or a median, because other work on the machine only slows."""
     features = kernel()
-    events = market(4_000)
+    events = market(800)
     features.run(events[:1_000])
     batch = float("inf")
-    for _ in range(5):
+    for _ in range(25):
         began = time.perf_counter()
         features.run(events)
         batch = min(batch, time.perf_counter() - began)
     closes = np.flatnonzero(events["kind"] == EventKind.CLOSE)
-    parts = [events[a + 1 : b + 1] for a, b in itertools.pairwise(closes[:1_001])]
-    steps = [_microseconds_a_step(features, parts) for _ in range(5)]
-    empty = [_microseconds_a_step(features, [part[-1:] for part in parts]) for _ in range(5)]
+    parts = [events[a + 1 : b + 1] for a, b in itertools.pairwise(closes)]
     starts = [float(subprocess.check_output([sys.executable, "-c", _START])) for _ in range(3)]
     return {
         "kernel_events_per_s": len(events) / batch,
-        "kernel_us_per_bar": min(steps),
-        "kernel_us_per_empty_bar": min(empty),
+        "kernel_us_per_bar": _microseconds_a_step(features, parts),
+        "kernel_us_per_empty_bar": _microseconds_a_step(features, [part[-1:] for part in parts]),
         "kernel_warm_start_s": min(starts),
     }
 
 
 def _microseconds_a_step(features: FeatureKernel, parts: list[np.ndarray]) -> float:
     state = features.initial_state()
-    began = time.perf_counter()
+    times = []
     for part in parts:
+        began = time.perf_counter()
         features.step(state, part)
-    return (time.perf_counter() - began) / len(parts) * 1e6
+        times.append(time.perf_counter() - began)
+    return float(np.median(times)) * 1e6
 
 
 def main() -> None:

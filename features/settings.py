@@ -51,7 +51,7 @@ Duration = Annotated[
 
 
 def parse_time(value: object) -> int:
-    """Nanoseconds since the epoch of ``"2026-01-05"``, ``"2026-01-05T12:30Z"`` or a TOML date, in UTC."""
+    """Nanoseconds since the epoch of an ISO date or time or a TOML one, in UTC unless it names its offset."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, datetime):
