@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.bundles import load_bundle, write_bundle
-from engine.config import RunConfig, to_toml
+from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market, bar_identity, model_settings
 from features.causal import CausalFilter, Chain
@@ -42,11 +42,14 @@ def windows(config: RunConfig) -> list[Window]:
         raise BeaufortError(f"{span}; change one of them")
     if schedule is None:
         return [Window(train.start, train.end, train.valid_to or _FOREVER)]
-    last = train.valid_to or config.backtest.end
-    found = [Window(train.start, train.end, min(train.end + schedule.step, last))]
+    # A bar that closes at the backtest's end is still traded: if a step ends there, one more bundle speaks.
+    last = train.valid_to or config.backtest.end + 1
+    found = [Window(train.start, train.end, train.end + schedule.step)]
     while found[-1].valid_to < last:
         end = found[-1].valid_to
-        found.append(Window(end - schedule.window, end, min(end + schedule.step, last)))
+        found.append(Window(end - schedule.window, end, end + schedule.step))
+    if train.valid_to is not None:
+        found[-1] = dataclasses.replace(found[-1], valid_to=min(found[-1].valid_to, train.valid_to))
     return found
 
 

@@ -1,0 +1,209 @@
+"""Training: what is up to date is kept, walk-forward windows meet, and the engine switches at their times."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_market
+from small_market import END, MINUTE, SPLIT, START
+
+import engine.training
+from engine.backtest import play
+from engine.config import RunConfig
+from engine.errors import BeaufortError
+from engine.pipeline import BarSeries, Market
+from engine.training import train, windows
+from features.settings import parse_time
+from features.table import FeatureTable
+from strategies.base import DECISION_COLUMNS
+
+SCHEDULE = ("train.schedule={window='10m', step='4m'}",)
+
+
+@pytest.fixture(scope="module")
+def scheduled(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The small market with three walk-forward windows."""
+    config = small_market.config(catalog, tmp_path_factory.mktemp("scheduled"), *SCHEDULE)
+    train(config)
+    return config
+
+
+def _decisions(config: RunConfig) -> list[dict[str, Any]]:
+    market = Market(config)
+    outcome = play(market, market.models(), "faithful")
+    assert not outcome.failures
+    return [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in outcome.logs.decisions]
+
+
+def test_windows_meet_end_to_end_and_never_overlap_what_they_trade(scheduled: RunConfig) -> None:
+    found = windows(scheduled)
+    assert [(w.start, w.end, w.valid_to) for w in found] == [
+        (START, SPLIT, SPLIT + 4 * MINUTE),
+        (SPLIT - 6 * MINUTE, SPLIT + 4 * MINUTE, SPLIT + 8 * MINUTE),
+        (SPLIT - 2 * MINUTE, SPLIT + 8 * MINUTE, SPLIT + 12 * MINUTE),
+    ]
+    manifests = [json.loads(p.read_text()) for p in sorted(scheduled.train.bundles.glob("*/manifest.json"))]
+    assert [m["name"] for m in manifests] == [
+        "2026-01-05T002000Z",
+        "2026-01-05T002400Z",
+        "2026-01-05T002800Z",
+    ]
+    assert [parse_time(m["valid"]["to"]) for m in manifests] == [w.valid_to for w in found]
+
+
+def test_schedules_that_end_on_a_step_or_at_a_given_time(catalog: Path, tmp_path: Path) -> None:
+    five = "train.schedule={window='10m', step='5m'}"
+    found = windows(small_market.config(catalog, tmp_path, five))
+    # The bar that closes at the end of the backtest belongs to the bundle trained until then.
+    assert [w.end for w in found] == [SPLIT, SPLIT + 5 * MINUTE, END]
+    found = windows(small_market.config(catalog, tmp_path, five, "train.valid_to=2026-01-05T00:27:00Z"))
+    assert [(w.end, w.valid_to) for w in found] == [
+        (SPLIT, SPLIT + 5 * MINUTE),
+        (SPLIT + 5 * MINUTE, SPLIT + 7 * MINUTE),
+    ]
+
+
+def test_without_a_schedule_one_window_stays_valid(trained: RunConfig) -> None:
+    (window,) = windows(trained)
+    assert (window.start, window.end) == (START, SPLIT)
+    assert window.valid_to > END
+
+
+def test_the_engine_switches_bundles_at_their_times(scheduled: RunConfig) -> None:
+    rows = [row for row in _decisions(scheduled) if row["strategy"] == "momentum"]
+    ts = np.array([row["ts"] for row in rows])
+    switches = [rows[i]["ts"] for i in range(1, len(rows)) if rows[i]["bundle"] != rows[i - 1]["bundle"]]
+    assert switches == [SPLIT + 4 * MINUTE, SPLIT + 8 * MINUTE]
+    assert rows[0]["bundle"] == "2026-01-05T002000Z"
+    # The next bundle is warm at its turn: it speaks from its first bar on.
+    for at in switches:
+        row = rows[int(np.flatnonzero(ts == at)[0])]
+        assert row["regime"] != "none"
+        assert np.isfinite([row["p_up"], row["volatility"], row["p_trend"]]).all()
+    # Each bundle's forecasts are its own.
+    market = Market(scheduled)
+    table = market.features(market.data_start(SPLIT), END).table
+    for bundle in market.models().bundles:
+        causal = bundle.stages["forecast"]
+        said = causal.run(table.columns(causal.inputs))[:, 0]
+        own = {row["ts"]: row["p_up"] for row in rows if row["bundle"] == bundle.name}
+        assert len(own) >= 120
+        expected = dict(zip(table.ts.tolist(), said.tolist(), strict=True))
+        assert own == {at: expected[at] for at in own}
+
+
+def test_in_a_gap_between_bundles_nothing_is_traded(catalog: Path, tmp_path: Path) -> None:
+    config = small_market.config(catalog, tmp_path, *SCHEDULE)
+    folders = train(config)
+    gap = [
+        parse_time(json.loads((folders[1] / "manifest.json").read_text())["valid"][key])
+        for key in ("from", "to")
+    ]
+    for path in sorted(folders[1].rglob("*"), reverse=True):  # the middle one is lost
+        path.unlink() if path.is_file() else path.rmdir()
+    folders[1].rmdir()
+    rows = _decisions(config)
+    inside = [row for row in rows if gap[0] <= row["ts"] < gap[1]]
+    assert len(inside) == 2 * 240
+    assert {(row["regime"], row["bundle"], row["risk_on"]) for row in inside} == {("none", "", False)}
+    for row in inside:
+        assert "no valid model" in row["reason"], row
+        assert np.isnan([row["p_up"], row["volatility"], row["p_chop"]]).all()
+    # A position from before is closed or worked out; nothing is added, and soon all is flat.
+    sizes = {
+        name: [abs(r["position"]) for r in inside if r["strategy"] == name] for name in config.strategies
+    }
+    for held in sizes.values():
+        assert all(b <= a + 1e-9 for a, b in zip(held[1:], held[2:], strict=False))
+    assert sizes["momentum"][-1] == 0
+    # It goes on when the next bundle's time comes.
+    after = [row for row in rows if row["ts"] >= gap[1]]
+    assert all(row["bundle"] == folders[2].name for row in after)
+    assert any(row["client_order_ids"] for row in after)
+
+
+def test_an_interrupted_training_goes_on_where_it_stopped(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_market.config(catalog, tmp_path, *SCHEDULE)
+    honest, calls = engine.training.fit, []
+
+    def breaks_off(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return honest(*args)
+
+    monkeypatch.setattr(engine.training, "fit", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    first = config.train.bundles / "2026-01-05T002000Z" / "manifest.json"
+    written = first.stat().st_mtime_ns
+    said: list[str] = []
+    folders = train(config, said.append)
+    assert len(folders) == 3
+    assert len(calls) == 2 + 2
+    assert said[0].endswith("up to date")
+    assert first.stat().st_mtime_ns == written
+    # All is there: nothing is fitted again, until something that decides a fit changes.
+    train(config)
+    assert len(calls) == 4
+    train(small_market.config(catalog, tmp_path, *SCHEDULE, "strategies.grid.levels=3", "venue.latency=1ms"))
+    assert len(calls) == 4
+    train(small_market.config(catalog, tmp_path, *SCHEDULE, "volatility.decay=0.9"))
+    assert len(calls) == 7
+
+
+def test_training_twice_gives_the_same_files(catalog: Path, trained: RunConfig, tmp_path: Path) -> None:
+    config = small_market.config(catalog, tmp_path)
+    (again,) = train(config)
+    (first,) = trained.train.bundles.iterdir()
+    files = [json.loads((folder / "manifest.json").read_text())["files"] for folder in (first, again)]
+    assert files[0] == files[1]
+
+
+def test_nothing_at_or_after_the_end_is_read(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FeatureTable] = []
+
+    def looks(_config: RunConfig, series: BarSeries, _say: Any) -> Any:
+        seen.append(series.table)
+        raise StopIteration
+
+    monkeypatch.setattr(engine.training, "fit", looks)
+    with pytest.raises(StopIteration):
+        train(small_market.config(catalog, tmp_path))
+    (table,) = seen
+    assert (table.ts[0], table.ts[-1]) == (
+        START,
+        SPLIT,
+    )  # bars by their close: the last holds what came before the end
+
+
+def test_a_network_without_torch_says_how_to_install_it(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    tree = small_market.tree(catalog, tmp_path)
+    config = small_market.settings_from(RunConfig, "", tree, ["forecast.kind=lstm"])
+    with pytest.raises(BeaufortError, match=r"training failed: .*pip install"):
+        train(config)
+
+
+def test_epochs_of_networks_are_told(catalog: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    overrides = [
+        "forecast.kind=lstm",
+        "forecast.window=4",
+        "forecast.hidden=4",
+        "forecast.training={epochs=2, samples=64}",
+    ]
+    said: list[str] = []
+    train(small_market.config(catalog, tmp_path, *overrides), said.append)
+    epochs = [text.strip() for text in said if text.strip().startswith("epoch")]
+    assert [text.partition(":")[0] for text in epochs] == ["epoch 0 of 2", "epoch 1 of 2", "epoch 2 of 2"]
+    assert "the best so far" in epochs[0]
