@@ -234,8 +234,9 @@ def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
             catalog_path=path,
             instrument_id=InstrumentId.from_str(feed.instrument),
             bar_types=[feed.identifier] if feed.data_type == "bars" else None,
-            start_time=first,
-            end_time=end - 1,
+            # An external bar belongs to the time before its stamp, any other event to the time after it.
+            start_time=first + (feed.data_type == "bars"),
+            end_time=end - (feed.data_type != "bars"),
             batch_deltas=feed.data_type == "deltas",
         )
         for feed in feeds

@@ -1,11 +1,17 @@
 """A small synthetic market and a config that trains and trades on it within seconds."""
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from catalogs.reader import Catalog
 from catalogs.synth import SynthSettings, synthesize
+from catalogs.writer import CatalogWriter
 from engine.config import RunConfig, settings_from
+from engine.pipeline import Market
 from features.settings import parse_time
 
 MINUTE = 60 * 10**9
@@ -64,3 +70,56 @@ def tree(catalog: Path, work: Path) -> dict[str, Any]:
 def config(catalog: Path, work: Path, *overrides: str) -> RunConfig:
     """``tree`` with overrides, as a config."""
     return settings_from(RunConfig, "small", tree(catalog, work), list(overrides))
+
+
+def with_quotes(catalog: Path, folder: Path) -> Path:
+    """``catalog`` copied, with best bid and ask ten times a second as quotes."""
+    shutil.copytree(catalog, folder)
+    fast = config(catalog, folder, "bars.interval=100ms", "features=[]")
+    series = Market(fast).features(START, END)
+    known = np.isfinite(series.quotes).all(axis=1)
+    ts, quotes = series.table.ts[known], series.quotes[known]
+    rng = np.random.default_rng(5)
+    bid_size, ask_size = rng.uniform(0.5, 20.0, (2, len(ts)))
+    perpetual = Catalog(catalog).instrument("BTCUSDT-PERP.SIM")
+    CatalogWriter(folder).quotes(perpetual, ts, ts, quotes[:, 1], quotes[:, 2], bid_size, ask_size)
+    return folder
+
+
+MINUTES = "BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"
+
+
+def make_minutes(folder: Path) -> Path:
+    """Two days of one-minute bars from ``START``, and nothing else; here and there a minute without a bar."""
+    rng = np.random.default_rng(9)
+    n = 2880
+    path = 60_000 * np.exp(
+        np.cumsum(rng.standard_t(4, size=(n, 10)) * 2e-4 + 1e-5, axis=1).cumsum(axis=0) / 10
+    )
+    ts = START + np.arange(1, n + 1) * MINUTE
+    there = rng.random(n) > 0.01
+    columns = (path[:, 0], path.max(axis=1), path.min(axis=1), path[:, -1], rng.uniform(5, 50, n))
+    perpetual = SynthSettings().instrument.build()
+    writer = CatalogWriter(folder)
+    writer.instrument(perpetual)
+    writer.bars(perpetual, MINUTES, ts[there], ts[there], *(column[there] for column in columns))
+    return folder
+
+
+def minutes_config(catalog: Path, work: Path) -> RunConfig:
+    """One day of minutes to train on, one to trade."""
+    day = 1440 * MINUTE
+    changed = tree(catalog, work)
+    changed["data"]["streams"]["perp"] = {
+        "instrument": "BTCUSDT-PERP.SIM",
+        "book": "none",
+        "trades": False,
+        "bars": MINUTES,
+    }
+    changed["bars"] = {"kind": "external", "interval": "1m", "grace": "0s"}
+    changed["features"] = ["high_low_1", "volume_zscore_30"]
+    changed["forecast"]["features"] = ["log_return_10", "high_low_1"]
+    changed["venue"]["queue_position"] = False
+    changed["train"] |= {"end": START + day}
+    changed["backtest"] |= {"start": START + day, "end": START + 2 * day, "warmup": "2h"}
+    return settings_from(RunConfig, "minutes", changed, [])

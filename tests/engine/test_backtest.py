@@ -1,0 +1,235 @@
+"""Backtests: faithful and replay do the same, in any process; a run that breaks off leaves what it did."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import small_market
+
+from engine.backtest import run_backtest
+from engine.config import RunConfig, to_toml
+from engine.errors import BeaufortError
+from engine.report import summary, write_report
+from engine.training import train
+from strategies.momentum import MomentumPolicy
+
+ROOT = Path(__file__).parents[2]
+SPOT = "data.streams.spot.instrument=BTCUSDT.SIM"
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "clock": (),
+    "half seconds without grace": ("bars.interval=500ms", "bars.grace=0s"),
+    "volume": ("bars={kind='volume', size=0.5}",),
+    "dollar": ("bars={kind='dollar', size=30000.0, grace='20ms'}",),
+    "spot": (
+        SPOT,
+        'features=["log_return_10@spot", "basis@spot", "book_imbalance_5@spot", "trade_imbalance_30@spot"]',
+    ),
+    "volume with spot": ("bars={kind='volume', size=0.5}", SPOT, 'features=["basis@spot"]'),
+    "slow values": (
+        "data.series.oi=open_interest/BTCUSDT-PERP.SIM",
+        "data.streams.perp.index=true",
+        'features=["series_log_change_10@oi", "series_value@oi", "funding_rate", "index_basis"]',
+    ),
+    "venue with luck": ("venue.fill_probability=0.7", "venue.latency=150ms", "seed=11"),
+    "walk forward": ("train.schedule={window='10m', step='4m'}",),
+}
+"""Overrides of the small market's config."""
+
+
+@pytest.fixture(scope="module")
+def configure(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunConfig]:
+    """A variant's config, trained."""
+
+    def make(variant: str) -> RunConfig:
+        work = tmp_path_factory.mktemp("variant")
+        if variant == "quotes":
+            quoted = small_market.with_quotes(catalog, work / "market")
+            overrides = ("data.streams.perp.book=quotes", "features=['spread', 'book_imbalance_1']")
+            overrides += ("forecast.features=['log_return_10', 'book_imbalance_1']",)
+            config = small_market.config(quoted, work, *overrides)
+        elif variant == "minutes":
+            config = small_market.minutes_config(small_market.make_minutes(work / "market"), work)
+        else:
+            config = small_market.config(catalog, work, *VARIANTS[variant])
+        train(config)
+        return config
+
+    return make
+
+
+def _tables(folder: Path) -> dict[str, Any]:
+    return {path.stem: pq.read_table(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def _assert_same(a: Path, b: Path) -> None:
+    one, other = _tables(a), _tables(b)
+    assert list(one) == list(other)
+    assert {"decisions", "equity", "fills", "funding", "orders"} <= set(one)
+    for name, table in one.items():
+        assert table.to_pandas().equals(other[name].to_pandas()), name
+    assert summary(a)["fingerprint"] == summary(b)["fingerprint"]
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "quotes", "minutes"])
+def test_replay_does_what_the_faithful_run_does(configure: Callable[[str], RunConfig], variant: str) -> None:
+    config = configure(variant)
+    faithful, complete = run_backtest(config, "faithful", quiet=True)
+    assert complete
+    figures = summary(faithful)
+    assert figures["fills"] > 20  # there is something to compare
+    assert len({row for row in _tables(faithful)["decisions"]["strategy"].to_pylist()}) == 2
+    replay, _ = run_backtest(config, "replay", quiet=True)
+    _assert_same(faithful, replay)
+
+
+def _beaufort(config: RunConfig, work: Path, mode: str, hash_seed: str) -> Path:
+    file = work / "config.toml"
+    file.write_text(to_toml(config))
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "backtest",
+        str(file),
+        "--mode",
+        mode,
+        "--json",
+        "--no-report",
+    ]
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return config.backtest.runs / json.loads(done.stdout)["run"]
+
+
+def test_other_processes_do_the_same(trained: RunConfig, tmp_path: Path) -> None:
+    config = trained.model_copy(update={"backtest": trained.backtest.model_copy(update={"runs": tmp_path})})
+    faithful = _beaufort(config, tmp_path, "faithful", "1")
+    replay = _beaufort(config, tmp_path, "replay", "2")
+    _assert_same(faithful, replay)
+    here, _ = run_backtest(config, "faithful", quiet=True)
+    _assert_same(faithful, here)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [*VARIANTS, "quotes", "minutes"])
+def test_each_kind_of_market_is_the_same_in_every_process(
+    configure: Callable[[str], RunConfig], tmp_path: Path, variant: str
+) -> None:
+    config = configure(variant)
+    runs = [
+        _beaufort(config, tmp_path, mode, str(seed))
+        for seed, mode in enumerate(("faithful", "replay", "faithful", "replay"), start=3)
+    ]
+    for other in runs[1:]:
+        _assert_same(runs[0], other)
+
+
+def test_the_seed_of_the_venue_matters(configure: Callable[[str], RunConfig]) -> None:
+    config = configure("venue with luck")
+    one, _ = run_backtest(config, "replay", quiet=True)
+    other, _ = run_backtest(config.model_copy(update={"seed": 12}), "replay", quiet=True)
+    assert summary(one)["fingerprint"] != summary(other)["fingerprint"]
+
+
+def test_ctrl_c_leaves_a_readable_partial_run(trained: RunConfig, tmp_path: Path) -> None:
+    # Slow down a bar, so that the signal comes in the middle of the run.
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import sys, time\n"
+        "import actors.governor as g\n"
+        "judge = g.RiskGovernor._on_features\n"
+        "def slowly(self, bar):\n"
+        "    if bar.ts > self._c.trade_from:\n"
+        "        print('bar', flush=True)\n"
+        "        time.sleep(0.02)\n"
+        "    judge(self, bar)\n"
+        "g.RiskGovernor._on_features = slowly\n"
+        "from engine.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    file = tmp_path / "config.toml"
+    runs = trained.backtest.model_copy(update={"runs": tmp_path / "runs"})
+    file.write_text(to_toml(trained.model_copy(update={"backtest": runs})))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, str(script), "backtest", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    for _ in range(120):
+        assert process.stdout.readline() == "bar\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "interrupted: a partial run" in said
+    (folder,) = (tmp_path / "runs").iterdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["complete"] is False
+    assert small_market.SPLIT + 100 * 10**9 < manifest["end"] < small_market.END
+    figures = summary(folder)
+    assert 200 < figures["decisions"] < 1200
+    assert (folder / "report.html").stat().st_size > 1000
+    # What it did until then is what the whole run does.
+    whole, _ = run_backtest(trained, "replay", quiet=True)
+    done, all_of_it = _tables(folder)["decisions"], _tables(whole)["decisions"]
+    assert done.to_pandas().equals(all_of_it.slice(0, len(done)).to_pandas())
+
+
+def test_a_component_that_fails_leaves_the_partial_run(
+    trained: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engine.cli import main
+
+    honest = MomentumPolicy.decide
+
+    def decide(self: MomentumPolicy, view: Any) -> Any:
+        if view.ts == small_market.SPLIT + 100 * 10**9:
+            raise ZeroDivisionError("a planted failure")
+        return honest(self, view)
+
+    monkeypatch.setattr(MomentumPolicy, "decide", decide)
+    file = tmp_path / "config.toml"
+    runs = trained.backtest.model_copy(update={"runs": tmp_path / "runs"})
+    config = trained.model_copy(update={"backtest": runs})
+    file.write_text(to_toml(config))
+    assert main(["backtest", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "a planted failure" in said
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert str(folder) in said
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["complete"] is False
+    assert manifest["end"] <= small_market.SPLIT + 101 * 10**9
+    assert 190 <= summary(folder)["decisions"] <= 201
+    write_report(folder)
+    with pytest.raises(BeaufortError, match="a planted failure"):
+        run_backtest(config, "replay", quiet=True)
+
+
+def test_no_trade_before_the_span_and_every_bar_has_a_decision(trained: RunConfig) -> None:
+    folder, _ = run_backtest(trained, "faithful", quiet=True)
+    tables = _tables(folder)
+    expected = [small_market.SPLIT + i * 10**9 for i in range(1, 601)]
+    for strategy in trained.strategies:
+        rows = tables["decisions"].filter(
+            [value == strategy for value in tables["decisions"]["strategy"].to_pylist()]
+        )
+        assert rows["ts"].cast("int64").to_pylist() == expected
+    assert tables["equity"]["ts"].cast("int64").to_pylist() == expected
+    assert min(tables["fills"]["ts"].cast("int64").to_pylist()) > small_market.SPLIT
+    assert all(reason for reason in tables["decisions"]["reason"].to_pylist())
