@@ -49,6 +49,7 @@ class RiskGovernor(Strategy):
         self._regime = "none"
         self._risk_on = False
         self._boundaries: set[int] = set()
+        self.on_funding_rate = config.guard.watch(self, self._on_funding_rate)  # type: ignore[method-assign]
 
     def on_start(self) -> None:
         watch, priority = self._c.guard.watch, self._c.priority
@@ -84,7 +85,7 @@ class RiskGovernor(Strategy):
 
     # -- funding: Nautilus settles it on the account without telling strategies, so the books are read after each time --
 
-    def on_funding_rate(self, funding: Any) -> None:
+    def _on_funding_rate(self, funding: Any) -> None:
         boundary = funding.next_funding_ns
         if boundary is None or boundary in self._boundaries or boundary < self.clock.timestamp_ns():
             return

@@ -112,9 +112,9 @@ class FeatureHub(DataActor):
         watch = config.guard.watch
         if self._counter is not None:
             self.on_trade = watch(self, self._on_trade_counted)  # type: ignore[method-assign, assignment]
-        if config.record is not None:
-            for name in _RAW:
-                setattr(self, name, watch(self, _recorded(config.record, getattr(self, name))))
+        for name in _RAW:  # unwatched, an exception would end a backtest without a word
+            handler = getattr(self, name)
+            setattr(self, name, watch(self, _recorded(config.record, handler) if config.record else handler))
 
     def continue_from(self, state: State) -> None:
         """Go on from ``state``, saved a while ago: everything but the books, which the venue will send anew."""

@@ -157,6 +157,9 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         node.dispose()
     if not failures and not guard.stop_requested and not logs.equity:
         failures = ["no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"]
+    early = config.bars.kind == "clock" and reached[0] + config.bars.interval < span.end
+    if early and not failures and not guard.stop_requested:
+        failures = [f"the run ended at {format_time(reached[0])}, before its span did, and did not say why"]
     complete = not failures and not guard.stop_requested
     return Outcome(
         logs, orders, result.iterations if result else 0, wall, span.end if complete else reached[0], complete, failures

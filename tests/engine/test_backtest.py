@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import small_market
 
-from engine.backtest import run_backtest
+from actors.hub import FeatureHub
+from engine.backtest import play, run_backtest
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
+from engine.pipeline import Market
 from engine.report import summary, write_report
 from engine.training import train
 from strategies.momentum import MomentumPolicy
@@ -219,6 +221,26 @@ def test_a_component_that_fails_leaves_the_partial_run(
     write_report(folder)
     with pytest.raises(BeaufortError, match="a planted failure"):
         run_backtest(config, "replay", quiet=True)
+
+
+@pytest.mark.parametrize("handler", ["on_trade", "on_book_deltas", "on_mark_price", "on_funding_rate"])
+def test_a_failure_in_reading_raw_data_is_no_quiet_end(
+    trained: RunConfig, monkeypatch: pytest.MonkeyPatch, handler: str
+) -> None:
+    honest = getattr(FeatureHub, handler)
+
+    def fails(self: FeatureHub, data: Any) -> None:
+        if data.ts_init > small_market.SPLIT + 200 * 10**9:
+            raise ZeroDivisionError("planted in raw data")
+        honest(self, data)
+
+    monkeypatch.setattr(FeatureHub, handler, fails)
+    config = trained.model_copy(update={"features": ("funding_rate", "mark_basis", "book_imbalance_5")})
+    market = Market(config)
+    outcome = play(market, market.models(), "faithful")
+    assert not outcome.complete
+    assert "planted in raw data" in outcome.failures[0]
+    assert 0 < len(outcome.logs.equity) < 300
 
 
 def test_no_trade_before_the_span_and_every_bar_has_a_decision(trained: RunConfig) -> None:
