@@ -49,7 +49,7 @@ class RiskGovernor(Strategy):
         self._regime = "none"
         self._risk_on = False
         self._boundaries: set[int] = set()
-        self.on_funding_rate = config.guard.watch(self, self._on_funding_rate)  # type: ignore[method-assign]
+        self.on_funding_rate = config.guard.watch(self, self._on_funding_rate)  # type: ignore[method-assign, assignment]
 
     def on_start(self) -> None:
         watch, priority = self._c.guard.watch, self._c.priority

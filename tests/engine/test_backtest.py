@@ -88,7 +88,7 @@ def test_replay_does_what_the_faithful_run_does(configure: Callable[[str], RunCo
     assert complete
     figures = summary(faithful)
     assert figures["fills"] > 20  # there is something to compare
-    assert len({row for row in _tables(faithful)["decisions"]["strategy"].to_pylist()}) == 2
+    assert len(set(_tables(faithful)["decisions"]["strategy"].to_pylist())) == 2
     replay, _ = run_backtest(config, "replay", quiet=True)
     _assert_same(faithful, replay)
 
