@@ -73,11 +73,11 @@ class CheckReport:
 
     def __rich__(self) -> Group:
         table = RichTable(show_edge=False, pad_edge=False)
-        for name in ("instrument", "data"):
-            table.add_column(name, overflow="fold")
-        table.add_column("rows", justify="right")
+        table.add_column("instrument", overflow="fold")
+        table.add_column("data", no_wrap=True)
+        table.add_column("rows", justify="right", no_wrap=True)
         for name in ("from", "to"):
-            table.add_column(name, no_wrap=True)
+            table.add_column(name)
         table.add_column("defects")
         for feed in self.feeds:
             defects = ", ".join(item.defect for item in feed.findings) or "none found"
