@@ -35,7 +35,7 @@ ROWS: tuple[tuple[str, str, str, _Judge | None], ...] = (
     ("hmm_loop_us", "HMM step, 3 states and 8 features, µs in a compiled loop", "{:.2f}", ("≤", 5.0)),
     ("order_p50_us", "bar close to order submitted, median µs", "{:,.0f}", ("≤", 500)),
     ("order_p99_us", "bar close to order submitted, 99th percentile µs", "{:,.0f}", ("≤", 2_000)),
-    ("order_bars", "  bars with orders", "{:,.0f}", None),
+    ("order_count", "  orders timed", "{:,.0f}", None),
     ("memory_ratio", "peak memory, 4 h of the synthetic market over 1 h", "{:.2f}", ("≤", 1.15)),
     ("memory_1h_mib", "  MiB with 1 h", "{:,.0f}", None),
     ("memory_4h_mib", "  MiB with 4 h", "{:,.0f}", None),

@@ -1,4 +1,4 @@
-"""The synthetic markets that the benchmarks trade, and the demo's config set upon them."""
+"""The synthetic markets that the benchmarks trade, and the run config set upon them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from engine.pipeline import Market
 from engine.training import train
 from features.settings import format_time, parse_time
 
-_CONFIG = Path("configs/demo.toml")
+_CONFIG = Path(__file__).with_name("pipeline.toml")
 _TRAINING, _TRADED = parse_time("2026-01-04"), parse_time("2026-01-05")
 _MINUTE = 60 * 10**9
 _WARMUP = 10 * _MINUTE
