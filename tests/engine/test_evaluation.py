@@ -1,0 +1,94 @@
+"""Evaluation: models judged out of sample, against the truth where the market is synthetic."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_market
+
+from catalogs.synth import read_truth
+from engine.cli import main
+from engine.config import RunConfig, to_toml
+from engine.errors import BeaufortError
+from engine.evaluation import evaluate, true_path
+from engine.pipeline import Market, run_stages
+from engine.report import jsonable, write_evaluation
+from engine.training import train
+from features.messages import REGIMES
+
+
+def test_models_are_judged_on_the_span_they_were_not_trained_on(trained: RunConfig, tmp_path: Path) -> None:
+    said: list[str] = []
+    results = evaluate(trained, said.append)
+    assert results["judged"] == "2026-01-05T00:20:00Z .. 2026-01-05T00:30:00Z"
+    assert len(results["regimes"]["timeline"]["ts"]) == 600
+    # Accuracy and confusion, counted anew.
+    truth = read_truth(trained.data.catalog)
+    market = Market(trained)
+    table = market.features(market.data_start(small_market.SPLIT), small_market.END).table
+    labels = run_stages(market.models(), table).regime.between(small_market.SPLIT + 1, small_market.END + 1)
+    second = {int(ts): int(regime) for ts, regime in zip(truth.ts, truth.column("regime"), strict=True)}
+    pairs = [
+        (second[int(ts)], int(said)) for ts, said in zip(labels.ts, labels.column("regime"), strict=True)
+    ]
+    assert len(pairs) == 600
+    assert results["regimes"]["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
+    for a in range(len(REGIMES)):
+        for b in range(len(REGIMES)):
+            assert results["regimes"]["confusion"][a][b] == pairs.count((a, b))
+    assert {score["model"] for score in results["volatility"]["scores"]} >= {"ewma", "garch", "egarch"}
+    qlikes = [score["qlike"] for score in results["volatility"]["scores"]]
+    assert qlikes == sorted(qlikes)
+    forecaster = results["forecaster"]
+    assert 0 < forecaster["auc"]["up"] < 1
+    assert sum(b["count"] for b in forecaster["reliability"]["up"]) == forecaster["observations"]
+    assert any(
+        "left out" in text for text in said
+    )  # the span is too short for some baselines, and it says so
+    json.dumps(jsonable(results), allow_nan=False)
+    write_evaluation(results, tmp_path / "page.html")
+    assert "</html>" in (tmp_path / "page.html").read_text()
+
+
+def test_the_true_path_is_that_of_the_second_before_the_close(catalog: Path) -> None:
+    truth = read_truth(catalog)
+    regime = truth.column("regime").astype(int)
+    np.testing.assert_array_equal(true_path(truth, truth.ts), regime)
+    assert true_path(truth, truth.ts[5:6] + 1).tolist() == [regime[5]]
+    outside = np.array([truth.ts[0] - 1, truth.ts[-1] + 1])
+    assert true_path(truth, outside).tolist() == [-1, -1]
+
+
+def test_without_truth_there_is_no_accuracy(trained: RunConfig, tmp_path: Path) -> None:
+    shutil.copytree(trained.data.catalog, tmp_path / "real")
+    for path in (tmp_path / "real").glob("truth.*"):
+        path.unlink()
+    data = trained.data.model_copy(update={"catalog": tmp_path / "real"})
+    results = evaluate(trained.model_copy(update={"data": data}))
+    assert "accuracy" not in results["regimes"]
+    assert results["regimes"]["switches_per_day"] > 0
+    with pytest.raises(BeaufortError, match="--seeds"):
+        evaluate(trained.model_copy(update={"data": data}), seeds=1)
+
+
+HMM = (
+    "regime={kind='hmm', features=['log_return_30', 'realized_volatility_30'], "
+    "direction='log_return_30', dispersion='realized_volatility_30'}"
+)
+
+
+@pytest.mark.slow
+def test_detector_on_other_seeds(catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small_market.config(catalog, tmp_path, HMM)
+    train(config)
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(config))
+    assert main(["evaluate", str(file), "--seeds", "2", "--json", "--out", str(tmp_path / "page.html")]) == 0
+    captured = capsys.readouterr()
+    seeds = json.loads(captured.out)["regimes"]["seeds"]
+    assert [one["seed"] for one in seeds] == [1001, 1002]
+    assert all(0 < one["accuracy"] <= 1 and 0 < one["reference"] <= 1 for one in seeds)
+    assert captured.err.count("true parameters") == 2
+    assert "reference" in json.loads(captured.out)["regimes"]
