@@ -59,12 +59,12 @@ def main() -> None:
         ):
             with console.status(f"measuring {name}"):
                 figures |= measure()
-    Console().print(_table(figures))
+    Console(width=110).print(_table(figures))
     print(json.dumps(figures))
 
 
 def _table(figures: dict[str, float]) -> Table:
-    table = Table(title="Benchmarks", title_justify="left", width=110)
+    table = Table(title="Benchmarks", title_justify="left")
     table.add_column("what")
     for column in ("figure", "target", "reached"):
         table.add_column(column, justify="right")
