@@ -1,6 +1,8 @@
-"""The risk governor's shell: watches equity once a bar, says what strategies may do, and keeps the account's books.
+"""The risk governor's shell: watches equity once a bar, says what strategies may do, and keeps the account's
+books.
 
-It is a Nautilus ``Strategy`` that never sends an order, because Nautilus gives the portfolio to strategies alone.
+It is a Nautilus ``Strategy`` that never sends an order, because Nautilus gives the portfolio to strategies
+alone.
 """
 
 import dataclasses
@@ -13,7 +15,6 @@ from actors.guard import RunGuard
 from features.messages import REGIMES, FeatureBar, RegimeState, RiskState, VolatilityState
 from strategies.governor import DrawdownGovernor
 
-
 _MARK_PRECISION = 9  # decimal places of the mark: a mid lies between ticks
 
 
@@ -21,9 +22,9 @@ _MARK_PRECISION = 9  # decimal places of the mark: a mid lies between ticks
 class GovernorConfig:
     """What the governor needs.
 
-    ``trade_from`` (ns): until then nobody may trade, because features and filters are warming up. ``equity_log``
-    receives ``(ts, equity, price, position, regime, risk_on)`` a bar from then on, ``funding_log``
-    ``(ts, rate, amount)`` a settlement.
+    ``trade_from`` (ns): until then nobody may trade, because features and filters are warming up.
+    ``equity_log`` receives ``(ts, equity, price, position, regime, risk_on)`` a bar from then on,
+    ``funding_log`` ``(ts, rate, amount)`` a settlement.
     """
 
     strategy_id: StrategyId
@@ -69,8 +70,8 @@ class RiskGovernor(Strategy):
         if bar.ts <= c.trade_from:
             self.publish_message("risk", RiskState(bar.ts, "halted", 0.0, float("nan"), 0.0))
             return
-        # Nautilus copies the account, with every event it has seen, wherever it looks at it (at each event of the market
-        # when liquidation is on): forget them, or a run slows down as it trades.
+        # Nautilus copies the account, with every event it has seen, wherever it looks at it (at each event of
+        # the market when liquidation is on): forget them, or a run slows down as it trades.
         self.cache.purge_account_events(self.clock.timestamp_ns())
         account = self.portfolio.account(c.venue)
         balance = None if account is None else account.balance_total(c.currency)
@@ -83,7 +84,7 @@ class RiskGovernor(Strategy):
         c.equity_log.append((bar.ts, equity, bar.price, position, self._regime, self._risk_on))
         self.publish_message("risk", c.governor.judge(self.memory, bar.ts, equity))
 
-    # -- funding: Nautilus settles it on the account without telling strategies, so the books are read after each time --
+    # -- funding: Nautilus settles it without telling strategies, so the books are read after each time ------
 
     def _on_funding_rate(self, funding: Any) -> None:
         boundary = funding.next_funding_ns

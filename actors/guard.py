@@ -8,8 +8,9 @@ from typing import Any
 class RunGuard:
     """Catches what Nautilus would only log.
 
-    Nautilus logs an exception raised in a callback and goes on (or ends the run as if nothing had happened), so every
-    callback of ours is wrapped by ``watch``: the first failure is kept, and the system is asked to shut down.
+    Nautilus logs an exception raised in a callback and goes on (or ends the run as if nothing had happened),
+    so every callback of ours is wrapped by ``watch``: the first failure is kept, and the system is asked to
+    shut down.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
 """The feature hub: the one consumer of every raw stream, in backtest and live.
 
-Per tick it reads the fields and appends one packed record; per bar it hands the records to the compiled kernel and
-publishes a ``FeatureBar``. Nautilus runs handlers of equal priority in an order that differs between processes, so
-nothing else may subscribe to raw data: everything downstream listens to the hub, at distinct priorities.
+Per tick it reads the fields and appends one packed record; per bar it hands the records to the compiled
+kernel and publishes a ``FeatureBar``. Nautilus runs handlers of equal priority in an order that differs
+between processes, so nothing else may subscribe to raw data: everything downstream listens to the hub, at
+distinct priorities.
 """
 
 import dataclasses
@@ -66,8 +67,8 @@ class HubStream:
 
 @dataclasses.dataclass(frozen=True)
 class HubConfig:
-    """What the hub needs; ``on_bar(ts)`` is told of each closed bar (progress), ``record`` of each data object
-    before it is read.
+    """What the hub needs; ``on_bar(ts)`` is told of each closed bar (progress), ``record`` of each data
+    object before it is read.
     """
 
     actor_id: ActorId
@@ -83,8 +84,9 @@ class HubConfig:
 class FeatureHub(DataActor):
     """Buffers raw events, closes bars by ``ts_init``, runs the kernel, publishes features.
 
-    A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``, because live
-    queues may hand over a timer before a late event; what came with ``ts_init >= t1`` waits for the next bar.
+    A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``,
+    because live queues may hand over a timer before a late event; what came with ``ts_init >= t1`` waits for
+    the next bar.
 
     Attributes
     ----------
@@ -117,11 +119,12 @@ class FeatureHub(DataActor):
             setattr(self, name, watch(self, _recorded(config.record, handler) if config.record else handler))
 
     def continue_from(self, state: State) -> None:
-        """Go on from ``state``, saved a while ago: everything but the books, which the venue will send anew."""
+        """Go on from ``state``, saved a while ago: everything but the books, which the venue will send
+        anew."""
         self.memory = state
         self._resumed = True
 
-    # -- subscriptions ---------------------------------------------------------------------------------------------
+    # -- subscriptions ---------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         bars = self._c.bars
@@ -157,7 +160,7 @@ class FeatureHub(DataActor):
         if stream.bars is not None:
             self.subscribe_bars(stream.bars)
 
-    # -- raw data: read the fields, append one record ----------------------------------------------------------------
+    # -- raw data: read the fields, append one record --------------------------------------------------------
 
     def on_trade(self, trade: Any) -> None:
         stream = self._only
@@ -228,7 +231,7 @@ class FeatureHub(DataActor):
         if stream == 0 and self._c.bars.kind == "external":
             self.clock.set_time_alert_ns(f"bar-{ts}", ts + self._c.bars.grace, callback=self._fire)
 
-    # -- bars --------------------------------------------------------------------------------------------------------
+    # -- bars ------------------------------------------------------------------------------------------------
 
     def _on_close_due(self, event: Any) -> None:
         self._close(event.ts_event - self._c.bars.grace)

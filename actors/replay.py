@@ -1,7 +1,8 @@
-"""The replay actor: publishes a recorded pipeline at its bar times, so that ticks reach only the matching engine.
+"""The replay actor: publishes a recorded pipeline at its bar times, so that ticks reach only the matching
+engine.
 
-It stands in for the feature hub and the stage actors. The messages, their order and their times are the same, which is
-why a replay backtest takes the same decisions as a faithful one.
+It stands in for the feature hub and the stage actors. The messages, their order and their times are the same,
+which is why a replay backtest takes the same decisions as a faithful one.
 """
 
 import dataclasses

@@ -1,4 +1,5 @@
-"""Plays slow external series (open interest, liquidations, sentiment) onto the bus at their publication times."""
+"""Plays slow external series (open interest, liquidations, sentiment) onto the bus at their publication
+times."""
 
 import dataclasses
 
@@ -20,7 +21,8 @@ class SeriesConfig:
 
 
 class SeriesPlayer(DataActor):
-    """Publishes a ``SeriesValue`` at each ``ts_init``; a live session has an adapter that publishes the same."""
+    """Publishes a ``SeriesValue`` at each ``ts_init``; a live session has an adapter that publishes the
+    same."""
 
     def __init__(self, config: SeriesConfig) -> None:
         super().__init__(config)

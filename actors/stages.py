@@ -39,7 +39,8 @@ def forecast_state(ts: int, row: list[float]) -> Forecast:
 
 @dataclasses.dataclass(frozen=True)
 class StageConfig:
-    """One stage: its topic, its place in the order of a bar (``priority``), and how a row becomes a message."""
+    """One stage: its topic, its place in the order of a bar (``priority``), and how a row becomes a
+    message."""
 
     actor_id: ActorId
     online: Online
@@ -57,7 +58,9 @@ class StageActor(DataActor):
         self._c = config
 
     def on_start(self) -> None:
-        self.subscribe_topic("features", self._c.guard.watch(self, self._on_features), priority=self._c.priority)
+        self.subscribe_topic(
+            "features", self._c.guard.watch(self, self._on_features), priority=self._c.priority
+        )
 
     def _on_features(self, bar: FeatureBar) -> None:
         row = self._c.online.step(bar.ts, bar.values)

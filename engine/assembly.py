@@ -1,7 +1,9 @@
-"""One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a recording.
+"""One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a
+recording.
 
-The order of a bar is fixed by message-bus priorities, higher first: regime, volatility, forecast, governor, strategies.
-Nautilus runs handlers of equal priority in an order that differs between processes, so no two are equal.
+The order of a bar is fixed by message-bus priorities, higher first: regime, volatility, forecast, governor,
+strategies. Nautilus runs handlers of equal priority in an order that differs between processes, so no two are
+equal.
 """
 
 import dataclasses
@@ -94,7 +96,9 @@ def assemble(
                 continue
             stages[topic] = stage.online(market.kernel.names)
             identity = ActorId(f"{topic.capitalize()}-001")
-            actors.append(StageActor(StageConfig(identity, stages[topic], topic, _PRIORITY[topic], message, guard)))
+            actors.append(
+                StageActor(StageConfig(identity, stages[topic], topic, _PRIORITY[topic], message, guard))
+            )
         hub = _hub(market, mode, guard, on_bar, record)
         actors.append(hub)
         if mode == "faithful" and market.series:
@@ -181,7 +185,8 @@ def _hub(
     for alias, needed in zip(config.data.aliases, market.streams, strict=True):
         settings = config.data.streams[alias]
         bar_type = settings.bars
-        # The simulated account of a live session sees only what somebody subscribes to: so all that is configured.
+        # The simulated account of a live session sees only what somebody subscribes to: so all that is
+        # configured.
         stream = needed if mode == "faithful" else settings
         streams.append(
             HubStream(
@@ -222,7 +227,12 @@ def _series(market: Market, first: int, guard: RunGuard) -> SeriesPlayer:
 
 
 def _replay(
-    market: Market, models: Models, first: int, end: int, guard: RunGuard, on_bar: Callable[[int], None] | None
+    market: Market,
+    models: Models,
+    first: int,
+    end: int,
+    guard: RunGuard,
+    on_bar: Callable[[int], None] | None,
 ) -> ReplayActor:
     series = market.features(first, end)
     said = run_stages(models, series.table)
@@ -240,7 +250,8 @@ def _replay(
 
 
 def _bars_per_year(market: Market, models: Models) -> float:
-    """By the interval where there is one; for event bars as counted on the training span of the first bundle."""
+    """By the interval where there is one; for event bars as counted on the training span of the first
+    bundle."""
     bars = market.config.bars
     if isinstance(bars, ClockBars | ExternalBars):
         return _YEAR / bars.interval

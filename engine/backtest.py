@@ -69,7 +69,8 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     Raises
     ------
     BeaufortError
-        If data or bundles are missing or do not fit, or a component failed (the partial run is written first).
+        If data or bundles are missing or do not fit, or a component failed (the partial run is written
+        first).
     """
     market = Market(config)
     models = market.models()
@@ -92,7 +93,8 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     write_run(folder, manifest, to_toml(config), outcome.logs, outcome.orders)
     if outcome.failures:
         raise BeaufortError(
-            f"the run failed after {outcome.events:,} events; what it did until then is in {folder}\n{outcome.failures[0]}"
+            f"the run failed after {outcome.events:,} events; what it did until then is in {folder}\n"
+            f"{outcome.failures[0]}"
         )
     return folder, outcome.complete
 
@@ -156,13 +158,21 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     finally:
         node.dispose()
     if not failures and not guard.stop_requested and not logs.equity:
-        failures = ["no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"]
+        failures = [
+            "no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"
+        ]
     early = config.bars.kind == "clock" and reached[0] + config.bars.interval < span.end
     if early and not failures and not guard.stop_requested:
         failures = [f"the run ended at {format_time(reached[0])}, before its span did, and did not say why"]
     complete = not failures and not guard.stop_requested
     return Outcome(
-        logs, orders, result.iterations if result else 0, wall, span.end if complete else reached[0], complete, failures
+        logs,
+        orders,
+        result.iterations if result else 0,
+        wall,
+        span.end if complete else reached[0],
+        complete,
+        failures,
     )
 
 
@@ -173,28 +183,36 @@ def _refuse_idle(market: Market, models: Models) -> None:
     settled = getattr(market.traded, "settlement_currency", market.traded.quote_currency)
     if balance.currency != settled:
         raise BeaufortError(
-            f"venue.starting_balance is {balance}, but {market.traded.id} is settled in {settled}; give an amount of it"
+            f"venue.starting_balance is {balance}, but {market.traded.id} is settled in {settled}; "
+            "give an amount of it"
         )
     asked = f"{format_time(span.start)} .. {format_time(span.end)}"
     valid = [bundle.validity for bundle in models.bundles]
     if not any(v.valid_from <= span.end and span.start < v.valid_to for v in valid):
         known = ", ".join(f"{format_time(v.valid_from)} .. {format_time(v.valid_to)}" for v in valid)
         raise BeaufortError(
-            f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained on: "
-            "move the backtest, or train on an earlier span"
+            f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained "
+            "on: move the backtest, or train on an earlier span"
         )
-    feeds = [feed for feed in played_feeds(market, "replay") if feed.data_type in ("deltas", "quotes", "trades", "bars")]
+    feeds = [
+        feed
+        for feed in played_feeds(market, "replay")
+        if feed.data_type in ("deltas", "quotes", "trades", "bars")
+    ]
     try:
         spans = [market.catalog.coverage(feed.identifier, feed.data_type) for feed in feeds]
     except KeyError as error:
         raise BeaufortError(str(error.args[0])) from None
     if not any(first < span.end and span.start <= last for first, last, _ in spans):
         known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for first, last, _ in spans)
-        raise BeaufortError(f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}")
+        raise BeaufortError(
+            f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}"
+        )
 
 
 def played_feeds(market: Market, mode: Mode) -> list[Feed]:
-    """What Nautilus plays: all that the venue of the traded instrument needs to match, and in faithful mode also what
+    """What Nautilus plays: all that the venue of the traded instrument needs to match, and in faithful mode
+    also what
     the hub reads of the others. In replay the kernel's reading was done in batch."""
     config = market.config
     feeds = []
@@ -207,7 +225,9 @@ def played_feeds(market: Market, mode: Mode) -> list[Feed]:
         if traded:
             wanted += [settings.book] if settings.book != "none" else []
             wanted += ["trades"] if settings.trades else []
-            wanted += [t for t in ("mark", "funding") if stream.instrument_id in market.catalog.identifiers(t)]
+            wanted += [
+                t for t in ("mark", "funding") if stream.instrument_id in market.catalog.identifiers(t)
+            ]
         feeds += [Feed(t, stream.instrument_id, stream.instrument_id) for t in dict.fromkeys(wanted)]
         if settings.bars is not None:
             feeds.append(Feed("bars", settings.bars, stream.instrument_id))
@@ -317,5 +337,7 @@ def describe(market: Market, models: Models) -> dict[str, Any]:
         "multiplier": float(instrument.multiplier.as_double()),
         "inverse": bool(getattr(instrument, "is_inverse", False)),
         "bundles": [bundle.name for bundle in models.bundles],
-        "versions": {name: importlib.metadata.version(name) for name in ("beaufort", "nautilus_trader", "numpy")},
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("beaufort", "nautilus_trader", "numpy")
+        },
     }

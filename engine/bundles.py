@@ -1,7 +1,8 @@
 """Trained bundles: folders of plain files that say what they were trained on and refuse to be misread.
 
-A bundle holds ``manifest.json`` and one folder a stage (``regime``, ``volatility``, ``forecast``) with parameters as JSON
-and networks as ONNX. Loading checks every file's hash and that each feature the stages read is defined as it was.
+A bundle holds ``manifest.json`` and one folder a stage (``regime``, ``volatility``, ``forecast``) with
+parameters as JSON and networks as ONNX. Loading checks every file's hash and that each feature the stages
+read is defined as it was.
 """
 
 import dataclasses
@@ -62,7 +63,8 @@ def write_bundle(
     data_fingerprint: str,
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write a bundle under a temporary name, then put it in its place (an older one of that name is replaced)."""
+    """Write a bundle under a temporary name, then put it in its place (an older one of that name is
+    replaced)."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -110,7 +112,8 @@ def load_bundle(folder: Path) -> Bundle:
     trained, spoken = manifest["trained"]["to"], manifest["valid"]["from"]
     if parse_time(spoken) < parse_time(trained):
         raise BeaufortError(
-            f"{folder}: valid from {spoken}, trained on data until {trained}: it knows the future; train again"
+            f"{folder}: valid from {spoken}, trained on data until {trained}: it knows the future; "
+            "train again"
         )
     for name, digest in manifest["files"].items():
         path = folder / name
@@ -145,8 +148,9 @@ def load_models(
 ) -> Models:
     """Every bundle under ``root`` as stages.
 
-    Where two are valid at once, the one trained later speaks. They are checked against the run's feature ``schema``, its ``bars``, and the ``settings`` of its models: a
-    changed setting has no effect until the models are trained again, and a run must not hide that.
+    Where two are valid at once, the one trained later speaks. They are checked against the run's feature
+    ``schema``, its ``bars``, and the ``settings`` of its models: a changed setting has no effect until the
+    models are trained again, and a run must not hide that.
     """
     folders = sorted(p.parent for p in root.glob("*/manifest.json") if not p.parent.name.endswith(".partial"))
     if not folders:
@@ -188,7 +192,8 @@ def _check_schema(
         current = now.get(then["name"])
         if current is None:
             raise BeaufortError(
-                f"{folder}: reads feature {then['name']!r}, which this run does not compute; add it to 'features'"
+                f"{folder}: reads feature {then['name']!r}, which this run does not compute; "
+                "add it to 'features'"
             )
         changed = [key for key in then if current.get(key) != then[key]]
         if changed:

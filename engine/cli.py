@@ -1,4 +1,5 @@
-"""The command line: ``beaufort <command>``. Thin: parses, calls, prints; every command's work is a function elsewhere."""
+"""The command line: ``beaufort <command>``. Thin: parses, calls, prints; every command's work is a
+function elsewhere."""
 
 import argparse
 import difflib
@@ -16,7 +17,8 @@ _Handler = Callable[[argparse.Namespace], int | None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 1 found problems, 2 a mistake to mend, 130 interrupted)."""
+    """Run one command; returns the exit code (0 done, 1 found problems, 2 a mistake to mend, 130
+    interrupted)."""
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0

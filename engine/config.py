@@ -25,7 +25,6 @@ from strategies import forecasters
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
 
-
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A name a config makes up: it stands in feature names and in the ids of Nautilus components."""
 
@@ -55,14 +54,14 @@ class StreamSettings(Settings):
 class DataSettings(Settings):
     """Where the data is and which of it is read.
 
-    The stream named by ``trade`` is traded; the others only inform. ``series`` maps a name used in features to
-    ``"<series>/<id>"`` in the catalog.
+    The stream named by ``trade`` is traded; the others only inform. ``series`` maps a name used in features
+    to ``"<series>/<id>"`` in the catalog.
     """
 
     catalog: Path
     trade: str
     streams: dict[Name, StreamSettings]
-    series: dict[Name, str] = {}
+    series: dict[Name, str] = Field(default={})
 
     @field_validator("series")
     @classmethod
@@ -99,9 +98,9 @@ class DataSettings(Settings):
 class VenueSettings(Settings):
     """The simulated venue of a backtest or a sandbox session.
 
-    ``queue_position`` makes limit orders wait until trades have gone through what stood before them at their price; it
-    needs trades, and bars have none. ``fill_probability`` is the chance that a touched limit order fills,
-    ``slip_probability`` that a taker slips one tick (best bid/ask feeds and bars).
+    ``queue_position`` makes limit orders wait until trades have gone through what stood before them at their
+    price; it needs trades, and bars have none. ``fill_probability`` is the chance that a touched limit order
+    fills, ``slip_probability`` that a taker slips one tick (best bid/ask feeds and bars).
     """
 
     starting_balance: str = "100000 USDT"
@@ -170,9 +169,11 @@ class LiveSettings(Settings):
     connect_timeout : duration
         How long the venue may take to answer.
     state : Path
-        Folder of the file ``<name>.npz`` that a session leaves for the next; without that file it starts anew.
+        Folder of the file ``<name>.npz`` that a session leaves for the next; without that file it starts
+        anew.
     resume_within : duration
-        Features and models go on from the file if its last bar is no older than this; else they warm up again.
+        Features and models go on from the file if its last bar is no older than this; else they warm up
+        again.
     """
 
     adapter: Literal["binance", "bybit", "okx", "hyperliquid"]
@@ -315,7 +316,8 @@ def _describe(model: type[Settings], error: Any) -> str:
 
 
 def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[str]]:
-    """``loc`` as it is written in the file, and the keys known there; pydantic also puts tags of unions into it."""
+    """``loc`` as it is written in the file, and the keys known there; pydantic also puts tags of unions
+    into it."""
     written: list[str] = []
     for part in loc:
         while typing.get_origin(model) is Annotated:

@@ -15,10 +15,16 @@ def demo() -> int:
     """Run the four steps a user would type; stop at the first that fails."""
     started = time.perf_counter()
     steps = [
-        ("A synthetic market with known truth", ["data", "synth", "--out", str(CATALOG), "--settings", "configs/demo-market.toml"]),
+        (
+            "A synthetic market with known truth",
+            ["data", "synth", "--out", str(CATALOG), "--settings", "configs/demo-market.toml"],
+        ),
         ("Train on its first part", ["train", str(CONFIG)]),
         ("Trade the rest, every tick through the hub", ["backtest", str(CONFIG)]),
-        ("Again from the recorded pipeline: the same fingerprint, faster", ["backtest", str(CONFIG), "--mode", "replay"]),
+        (
+            "Again from the recorded pipeline: the same fingerprint, faster",
+            ["backtest", str(CONFIG), "--mode", "replay"],
+        ),
         ("Judge the models against the truth", ["evaluate", str(CONFIG)]),
     ]
     for title, arguments in steps:

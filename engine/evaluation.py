@@ -38,7 +38,8 @@ _TRUE_STATES = ("trend", "trend", "chop", "stress")  # trend up, trend down, cho
 
 
 def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0) -> Results:
-    """Everything that can be said of the config's models on its backtest span, which they were not trained on.
+    """Everything that can be said of the config's models on its backtest span, which they were not trained
+    on.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     say : callable
         Told of each step.
     seeds : int
-        Also refit and judge the regime detector on so many synthetic markets like the config's own, with other seeds.
+        Also refit and judge the regime detector on so many synthetic markets like the config's own, with
+        other seeds.
     """
     baselines = _volatility_models(config)
     read = [name for model in baselines.values() for name in model.columns]
@@ -89,11 +91,12 @@ def _span(market: Market, start: int, end: int) -> BarSeries:
     return market.features(market.data_start(start), end).between(start + 1, end + 1)
 
 
-# -- regimes -----------------------------------------------------------------------------------------------------------
+# -- regimes -------------------------------------------------------------------------------------------------
 
 
 def true_path(truth: FeatureTable, ts: np.ndarray) -> np.ndarray:
-    """The true regime (index into ``REGIMES``) in the second before each bar's close, -1 outside the truth."""
+    """The true regime (index into ``REGIMES``) in the second before each bar's close, -1 outside the
+    truth."""
     at = np.searchsorted(truth.ts, ts, side="right") - 1
     regime = truth.column("regime")[np.maximum(at, 0)].astype(np.int64)
     return np.where((at >= 0) & (ts <= truth.ts[-1]), regime, -1)
@@ -127,7 +130,9 @@ def _regimes(
     return results
 
 
-def _reference_accuracy(settings: HmmSettings, truth: FeatureTable, trained: FeatureTable, judged: FeatureTable) -> float:
+def _reference_accuracy(
+    settings: HmmSettings, truth: FeatureTable, trained: FeatureTable, judged: FeatureTable
+) -> float:
     """Accuracy of the filter that knows the true parameters, with the same hysteresis, on the judged span."""
     at = np.clip(np.searchsorted(truth.ts, trained.ts, side="right") - 1, 0, None)
     regime, direction = truth.column("regime")[at].astype(int), truth.column("direction")[at]
@@ -140,9 +145,12 @@ def _reference_accuracy(settings: HmmSettings, truth: FeatureTable, trained: Fea
 
 
 def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
-    """A market like the config's own with another seed: the detector fitted on its first part, judged on the rest."""
+    """A market like the config's own with another seed: the detector fitted on its first part, judged on
+    the rest."""
     if not isinstance(config.regime, HmmSettings):
-        raise BeaufortError(f"--seeds judges the hmm detector; this config has regime.kind = {config.regime.kind!r}")
+        raise BeaufortError(
+            f"--seeds judges the hmm detector; this config has regime.kind = {config.regime.kind!r}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         try:
             settings = read_settings(config.data.catalog)
@@ -151,7 +159,9 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
         catalog = Path(folder) / "market"
         synthesize(settings.model_copy(update={"seed": 1_000 + seed}), catalog)
         market = Market(
-            config.model_copy(update={"data": config.data.model_copy(update={"catalog": catalog}), "seed": seed})
+            config.model_copy(
+                update={"data": config.data.model_copy(update={"catalog": catalog}), "seed": seed}
+            )
         )
         trained = _span(market, config.train.start, config.train.end)
         judged = _span(market, config.backtest.start, config.backtest.end)
@@ -165,11 +175,14 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
             "reference": _reference_accuracy(config.regime, truth, trained.table, judged.table),
         }
     ratio = result["accuracy"] / result["reference"]
-    say(f"  seed {result['seed']}: accuracy {result['accuracy']:.3f}, true parameters {result['reference']:.3f}, ratio {ratio:.3f}")
+    say(
+        f"  seed {result['seed']}: accuracy {result['accuracy']:.3f}, "
+        f"true parameters {result['reference']:.3f}, ratio {ratio:.3f}"
+    )
     return result
 
 
-# -- volatility --------------------------------------------------------------------------------------------------------
+# -- volatility ----------------------------------------------------------------------------------------------
 
 
 def _volatility_models(config: RunConfig) -> dict[str, volatility.VolatilitySettings]:
@@ -205,9 +218,15 @@ def _volatility(
         out = causal.run(warm.table.columns(causal.inputs))[:, causal.outputs.index("volatility")]
         forecasts[kind] = out[len(warm.table) - len(judged.table) :]
     # Every model is scored on the same bars: those where all have spoken.
-    known = np.isfinite(realized) & (realized > 0) & np.all([np.isfinite(f) & (f > 0) for f in forecasts.values()], axis=0)
+    known = (
+        np.isfinite(realized)
+        & (realized > 0)
+        & np.all([np.isfinite(f) & (f > 0) for f in forecasts.values()], axis=0)
+    )
     if not known.any():
-        raise BeaufortError("volatility: no bar of the judged span has a forecast of every model and a realized variance")
+        raise BeaufortError(
+            "volatility: no bar of the judged span has a forecast of every model and a realized variance"
+        )
     scores: list[VolatilityScore] = []
     for kind, forecast in forecasts.items():
         variance = forecast[known] ** 2
@@ -232,7 +251,7 @@ def _volatility(
     }
 
 
-# -- forecaster --------------------------------------------------------------------------------------------------------
+# -- forecaster ----------------------------------------------------------------------------------------------
 
 
 def _forecaster(config: RunConfig, judged: BarSeries, said: FeatureTable) -> ForecasterResults:
@@ -268,5 +287,7 @@ def _forecaster(config: RunConfig, judged: BarSeries, said: FeatureTable) -> For
 def _reliability(p: np.ndarray, happened: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
     groups = np.array_split(np.argsort(p, kind="stable"), bins)
     return [
-        {"forecast": float(p[g].mean()), "observed": float(happened[g].mean()), "count": len(g)} for g in groups if len(g)
+        {"forecast": float(p[g].mean()), "observed": float(happened[g].mean()), "count": len(g)}
+        for g in groups
+        if len(g)
     ]

@@ -1,7 +1,8 @@
 """The research side of a run: catalog to features to stages, in one batch, by the filters that also trade.
 
-``Market`` binds a config to its catalog and kernel; ``features`` and ``run_stages`` compute what the hub and the stage
-actors compute a bar at a time. Training, replay, evaluation, the look-ahead audit and ``beaufort features`` use these.
+``Market`` binds a config to its catalog and kernel; ``features`` and ``run_stages`` compute what the hub and
+the stage actors compute a bar at a time. Training, replay, evaluation, the look-ahead audit and ``beaufort
+features`` use these.
 """
 
 import dataclasses
@@ -81,7 +82,9 @@ class Market:
         data = config.data
         try:
             self.catalog = Catalog(data.catalog, until)
-            self.instruments = {alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases}
+            self.instruments = {
+                alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases
+            }
         except (FileNotFoundError, KeyError) as error:
             raise BeaufortError(str(error.args[0])) from None
         self.kernel = build_kernel(config, self.instruments)
@@ -93,7 +96,8 @@ class Market:
 
     @cached_property
     def streams(self) -> list[Stream]:
-        """What the kernel reads, in the order of stream indices: only the feeds that some chosen feature needs."""
+        """What the kernel reads, in the order of stream indices: only the feeds that some chosen feature
+        needs."""
         return list(needed_streams(self.config, self.kernel).values())
 
     @cached_property
@@ -130,7 +134,9 @@ class Market:
                 for i, alias in enumerate(self.config.data.aliases)
                 if (bar_type := self.config.data.streams[alias].bars) is not None
             ]
-            for number, events in enumerate(self.catalog.events(self.streams, start, end, _CHUNK, self.series)):
+            for number, events in enumerate(
+                self.catalog.events(self.streams, start, end, _CHUNK, self.series)
+            ):
                 lo, hi = start + number * _CHUNK + 1, min(start + (number + 1) * _CHUNK, end) + 1
                 parts = [bar_events((part := table.between(lo, hi)).ts, part.values, i) for i, table in bars]
                 yield sort_events(np.concatenate([events, *parts])) if parts else events
@@ -176,7 +182,9 @@ def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> Fe
     for alias in config.data.aliases:
         stream = config.data.streams[alias]
         feeds: set[Need] = set()
-        feeds |= {"book", "depth"} if stream.book == "deltas" else {"book"} if stream.book == "quotes" else set()
+        feeds |= (
+            {"book", "depth"} if stream.book == "deltas" else {"book"} if stream.book == "quotes" else set()
+        )
         feeds |= {"trades", "ohlcv"} if stream.trades else set()
         feeds |= {"ohlcv"} if stream.bars is not None else set()
         for name in ("mark", "index", "funding"):

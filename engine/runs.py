@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from engine.report.ledger import round_trips
 from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, ORDERS, Run
 
-
 POSITIONS = pa.schema(
     [
         ("strategy", pa.string()),

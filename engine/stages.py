@@ -1,9 +1,10 @@
 """Walk-forward stages: which fitted filter speaks at which time, in research, backtest and live alike.
 
-A *stage* (regime, volatility, forecast) is a sequence of causal filters, one a bundle, each with a validity interval.
-At a bar that closes at ``ts`` the filter with ``valid_from <= ts < valid_to`` speaks; the next one is already stepped
-for ``warmup`` before its turn so that its state has seen the recent past. Where no bundle is valid the stage says NaN.
-The rule depends on the bars' times alone, so one batch and a bar at a time give the same numbers.
+A *stage* (regime, volatility, forecast) is a sequence of causal filters, one a bundle, each with a validity
+interval. At a bar that closes at ``ts`` the filter with ``valid_from <= ts < valid_to`` speaks; the next one
+is already stepped for ``warmup`` before its turn so that its state has seen the recent past. Where no bundle
+is valid the stage says NaN. The rule depends on the bars' times alone, so one batch and a bar at a time give
+the same numbers.
 """
 
 import dataclasses
@@ -47,7 +48,9 @@ class Stage:
             raise ValueError(f"the bundles of one stage speak differently: {sorted(outputs)}")
         for (a, _), (b, _) in zip(self.filters, self.filters[1:], strict=False):
             if a.valid_to > b.valid_from:
-                raise ValueError(f"bundles {a.bundle} and {b.bundle} are both valid at {np.datetime64(b.valid_from, 'ns')}")
+                raise ValueError(
+                    f"bundles {a.bundle} and {b.bundle} are both valid at {np.datetime64(b.valid_from, 'ns')}"
+                )
 
     @property
     def outputs(self) -> tuple[str, ...]:
