@@ -63,7 +63,8 @@ class SeriesRef:
 class Catalog:
     """A catalog at ``path``. Raises FileNotFoundError where there is none.
 
-    ``until`` hides every row whose ``ts_init`` is not before it (ns), as if the catalog had been written then.
+    ``until`` hides every row whose ``ts_init`` is not before it (ns), as if the catalog had
+    been written then.
     """
 
     def __init__(self, path: Path, until: int | None = None) -> None:
@@ -93,8 +94,9 @@ class Catalog:
         return identifiers(self.path, data_type)
 
     def coverage(self, identifier: str, data_type: DataType) -> tuple[int, int, int]:
-        """First and last ``ts_init`` and number of rows, from metadata alone (with ``until`` up to a row group more).
+        """First and last ``ts_init`` and number of rows, from metadata alone.
 
+        With ``until`` the rows may be up to a row group too many.
         Raises KeyError where nothing is.
         """
         groups = self._groups(identifier, data_type, 0, _LAST_TIME)
@@ -263,7 +265,12 @@ class _RowGroup:
 
 
 def _row_groups(path: Path) -> Iterator[_RowGroup]:
-    metadata = pq.read_metadata(path)
+    try:
+        metadata = pq.read_metadata(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: no whole Parquet file ({error}); remove it and import its data again"
+        ) from None
     column = metadata.schema.to_arrow_schema().get_field_index("ts_init")
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

@@ -74,6 +74,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     """
     market = Market(config)
     models = market.models()
+    config.backtest.runs.mkdir(parents=True, exist_ok=True)  # sooner than when the work is done
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)
@@ -201,7 +202,7 @@ def _refuse_idle(market: Market, models: Models) -> None:
     ]
     try:
         spans = [market.catalog.coverage(feed.identifier, feed.data_type) for feed in feeds]
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise BeaufortError(str(error.args[0])) from None
     if not any(first < span.end and span.start <= last for first, last, _ in spans):
         known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for first, last, _ in spans)
@@ -240,7 +241,7 @@ def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> in
     for feed in feeds:
         try:
             first, last, rows = market.catalog.coverage(feed.identifier, feed.data_type)
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
         share = (min(last, end) - max(first, start)) / max(last - first, 1)
         total += rows * min(max(share, 0.0), 1.0)

@@ -123,6 +123,10 @@ def load_bundle(folder: Path) -> Bundle:
             raise BeaufortError(
                 f"{path}: changed since the bundle was written (its sha256 differs); train again"
             )
+    on_disk = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    added = sorted(on_disk - {"manifest.json", *manifest["files"]})
+    if added:
+        raise BeaufortError(f"{folder / added[0]}: not listed in the manifest; remove it, or train again")
     try:
         stages = {name: load_filter(folder / name) for name in STAGES if (folder / name).is_dir()}
     except (ValueError, KeyError, TypeError) as error:

@@ -106,8 +106,8 @@ class VenueSettings(Settings):
     starting_balance: str = "100000 USDT"
     maker_fee: Decimal = Decimal("0.0002")
     taker_fee: Decimal = Decimal("0.0005")
-    latency: Duration = 5_000_000
-    default_leverage: Decimal = Decimal(10)
+    latency: Annotated[Duration, Field(ge=0)] = 5_000_000
+    default_leverage: Decimal = Field(default=Decimal(10), gt=0)
     queue_position: bool = True
     liquidation: bool = True
     fill_probability: float = Field(default=1.0, ge=0, le=1)
@@ -147,7 +147,7 @@ class BacktestSettings(Settings):
 
     start: Time
     end: Time
-    warmup: Duration = 600 * 10**9
+    warmup: Annotated[Duration, Field(ge=0)] = 600 * 10**9
     runs: Path = Path("runs")
 
 

@@ -154,7 +154,7 @@ class Market:
             deltas.append(str(self.traded.id))
         try:
             return min([wanted, *(self.catalog.last_snapshot(instrument, wanted) for instrument in deltas)])
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
 
     def fingerprint(self) -> str:

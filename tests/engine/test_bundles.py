@@ -69,6 +69,12 @@ def test_a_missing_file_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
+def test_a_file_that_was_put_in_is_refused(folder: Path) -> None:
+    (folder / "forecast" / "model.onnx").write_bytes(b"")
+    with pytest.raises(BeaufortError, match=r"forecast/model\.onnx: not listed in the manifest"):
+        load_bundle(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

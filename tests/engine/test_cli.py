@@ -1,6 +1,7 @@
 """The command line: exit codes, one line for people instead of a traceback, JSON for programs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,22 @@ def test_bad_input_of_every_command(
     assert _run(*(a.format(tmp=tmp_path, file=file) for a in arguments)) == 2
     said = capsys.readouterr().err
     assert told in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["backtest", "train", "evaluate"])
+def test_a_broken_data_file_is_named(
+    trained: RunConfig, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    catalog = tmp_path / "market"
+    shutil.copytree(trained.data.catalog, catalog)
+    (trades,) = (catalog / "data/trades/BTCUSDT-PERP.SIM").iterdir()
+    trades.write_bytes(trades.read_bytes()[:1000])
+    sets = ["--set", f"data.catalog={catalog}"]
+    sets += ["--set", f"train.bundles={tmp_path / 'bundles'}"] if command == "train" else []
+    assert _run(command, file, *sets) == 2
+    said = capsys.readouterr().err
+    assert f"{trades}: no whole Parquet file" in said
     assert "Traceback" not in said
 
 

@@ -55,6 +55,8 @@ def _problems(*overrides: str) -> list[str]:
         ("train.schedule.step=1h", "train.schedule.window: missing; this key is required"),
         ("name=../evil", "name: String should match pattern"),
         ("seed=lots", "seed: Input should be a valid integer"),
+        ("venue.default_leverage=0", "venue.default_leverage: Input should be greater than 0"),
+        ("venue.latency=-5", "venue.latency: Input should be greater than or equal to 0"),
         ("risk.exposure_cap=nan", "risk.exposure_cap: Input should be greater than 0"),
         ("data.trade=spot", "data: trade = 'spot' is not one of the streams: perp"),
         ("data.series.perp=a/b", "data: perp: names a stream and a series; rename one"),
