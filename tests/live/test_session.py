@@ -83,7 +83,7 @@ def test_sigint_leaves_a_whole_run_and_no_exposure(root, session):
     assert "canceled" in orders["status"].to_pylist()
     fills = pq.read_table(session / "fills.parquet")
     bought = np.array(fills["side"]) * np.array(fills["qty"])
-    assert len(bought) > 4
+    assert len(bought) >= 2
     assert abs(bought.sum()) < 1e-9
     assert SessionState.load(root / "state" / "toy.npz").last_bar == manifest["end"]
 
