@@ -36,7 +36,7 @@ class EgarchSettings(VolatilitySettings):
         class Bounded(EGARCH):
             """Keeps the optimiser where parameters make sense; arch's line search can leave it."""
 
-            def bounds(self, resids: np.ndarray) -> list[tuple[float, float]]:
+            def bounds(self, resids: np.ndarray) -> list[tuple[float, float]]:  # type: ignore[override]
                 return [super().bounds(resids)[0], (0.0, 1.0), (-0.5, 0.5), (0.0, 0.9999)]
 
         returns = training_rows(table, self)[:, 0]
