@@ -8,6 +8,7 @@ distinct priorities.
 
 import dataclasses
 import struct
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ _RAW = (
     "on_funding_rate",
     "on_bar",
 )
+_SELF_WATCHED = ("on_trade", "on_quote", "on_book_deltas")
 _F_LAST = 128  # Nautilus: the last delta of an atomic book update
 
 
@@ -113,10 +115,15 @@ class FeatureHub(DataActor):
         self._fire = config.guard.watch(self, self._on_close_due)
         watch = config.guard.watch
         if self._counter is not None:
-            self.on_trade = watch(self, self._on_trade_counted)  # type: ignore[method-assign, assignment]
-        for name in _RAW:  # unwatched, an exception would end a backtest without a word
+            self.on_trade = self._on_trade_counted  # type: ignore[method-assign, assignment]
+        # Unwatched, an exception would end a backtest without a word. The three handlers that ticks go
+        # through watch themselves, because one more call a tick is felt.
+        for name in _RAW:
             handler = getattr(self, name)
-            setattr(self, name, watch(self, _recorded(config.record, handler) if config.record else handler))
+            if config.record:
+                setattr(self, name, watch(self, _recorded(config.record, handler)))
+            elif name not in _SELF_WATCHED:
+                setattr(self, name, watch(self, handler))
 
     def continue_from(self, state: State) -> None:
         """Go on from ``state``, saved a while ago: everything but the books, which the venue will send
@@ -163,49 +170,64 @@ class FeatureHub(DataActor):
     # -- raw data: read the fields, append one record --------------------------------------------------------
 
     def on_trade(self, trade: Any) -> None:
-        stream = self._only
-        if stream is None:
-            stream = self._stream_of[trade.instrument_id]
-        side = trade.aggressor_side
-        kind = _TRADE_BUY if side is _BUYER else _TRADE_SELL if side is _SELLER else _TRADE
-        self._records.append(
-            _pack(trade.ts_init, kind, stream, 0, trade.price.as_double(), trade.size.as_double())
-        )
+        try:
+            stream = self._only
+            if stream is None:
+                stream = self._stream_of[trade.instrument_id]
+            side = trade.aggressor_side
+            kind = _TRADE_BUY if side is _BUYER else _TRADE_SELL if side is _SELLER else _TRADE
+            self._records.append(
+                _pack(trade.ts_init, kind, stream, 0, trade.price.as_double(), trade.size.as_double())
+            )
+        except Exception:
+            self._c.guard.fail(self, traceback.format_exc())
 
     def _on_trade_counted(self, trade: Any) -> None:
         FeatureHub.on_trade(self, trade)
-        if self._stream_of[trade.instrument_id] == 0:
-            assert self._counter is not None
-            close = self._counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
-            if close is not None:
-                self.clock.set_time_alert_ns(f"bar-{close}", close + self._c.bars.grace, callback=self._fire)
+        try:
+            if self._stream_of[trade.instrument_id] == 0:
+                assert self._counter is not None
+                close = self._counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
+                if close is not None:
+                    due = close + self._c.bars.grace
+                    self.clock.set_time_alert_ns(f"bar-{close}", due, callback=self._fire)
+        except Exception:
+            self._c.guard.fail(self, traceback.format_exc())
 
     def on_quote(self, quote: Any) -> None:
-        stream = self._only
-        if stream is None:
-            stream = self._stream_of[quote.instrument_id]
-        ts = quote.ts_init
-        append = self._records.append
-        append(_pack(ts, _QUOTE_BID, stream, 0, quote.bid_price.as_double(), quote.bid_size.as_double()))
-        append(_pack(ts, _QUOTE_ASK, stream, LAST, quote.ask_price.as_double(), quote.ask_size.as_double()))
+        try:
+            stream = self._only
+            if stream is None:
+                stream = self._stream_of[quote.instrument_id]
+            ts = quote.ts_init
+            append = self._records.append
+            append(_pack(ts, _QUOTE_BID, stream, 0, quote.bid_price.as_double(), quote.bid_size.as_double()))
+            append(
+                _pack(ts, _QUOTE_ASK, stream, LAST, quote.ask_price.as_double(), quote.ask_size.as_double())
+            )
+        except Exception:
+            self._c.guard.fail(self, traceback.format_exc())
 
     def on_book_deltas(self, deltas: Any) -> None:
-        stream = self._only
-        if stream is None:
-            stream = self._stream_of[deltas.instrument_id]
-        ts = deltas.ts_init
-        append = self._records.append
-        for delta in deltas.deltas:
-            action = delta.action
-            last = LAST if delta.flags & _F_LAST else 0
-            if action is _CLEARS:
-                append(_pack(ts, _CLEAR, stream, last, 0.0, 0.0))
-                continue
-            order = delta.order
-            size = order.signed_size()  # one call for side and size, which are slow to ask for
-            kind = _BID if size > 0.0 else _ASK if size < 0.0 else _BID if order.side is _BUYS else _ASK
-            size = 0.0 if action is _DELETES else abs(size)
-            append(_pack(ts, kind, stream, last, order.price.as_double(), size))
+        try:
+            stream = self._only
+            if stream is None:
+                stream = self._stream_of[deltas.instrument_id]
+            ts = deltas.ts_init
+            append = self._records.append
+            for delta in deltas.deltas:
+                action = delta.action
+                last = LAST if delta.flags & _F_LAST else 0
+                if action is _CLEARS:
+                    append(_pack(ts, _CLEAR, stream, last, 0.0, 0.0))
+                    continue
+                order = delta.order
+                size = order.signed_size()  # one call for side and size, which are slow to ask for
+                kind = _BID if size > 0.0 else _ASK if size < 0.0 else _BID if order.side is _BUYS else _ASK
+                size = 0.0 if action is _DELETES else abs(size)
+                append(_pack(ts, kind, stream, last, order.price.as_double(), size))
+        except Exception:
+            self._c.guard.fail(self, traceback.format_exc())
 
     def on_mark_price(self, mark: Any) -> None:
         self._slow(mark.ts_init, _MARK, self._stream_of[mark.instrument_id], mark.value.as_double())

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import small_market
 
-from actors.hub import FeatureHub
+from actors import hub
 from engine.backtest import play, run_backtest
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report import summary, write_report
 from engine.training import train
+from features.events import EventKind
 from strategies.momentum import MomentumPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -223,18 +224,18 @@ def test_a_component_that_fails_leaves_the_partial_run(
         run_backtest(config, "replay", quiet=True)
 
 
-@pytest.mark.parametrize("handler", ["on_trade", "on_book_deltas", "on_mark_price", "on_funding_rate"])
+@pytest.mark.parametrize("kind", ["TRADE_BUY", "BID", "MARK", "FUNDING"])
 def test_a_failure_in_reading_raw_data_is_no_quiet_end(
-    trained: RunConfig, monkeypatch: pytest.MonkeyPatch, handler: str
+    trained: RunConfig, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    honest = getattr(FeatureHub, handler)
+    honest = hub._pack
 
-    def fails(self: FeatureHub, data: Any) -> None:
-        if data.ts_init > small_market.SPLIT + 200 * 10**9:
+    def fails(ts: int, what: int, *values: float) -> bytes:
+        if what == EventKind[kind] and ts > small_market.SPLIT + 200 * 10**9:
             raise ZeroDivisionError("planted in raw data")
-        honest(self, data)
+        return honest(ts, what, *values)
 
-    monkeypatch.setattr(FeatureHub, handler, fails)
+    monkeypatch.setattr(hub, "_pack", fails)
     config = trained.model_copy(update={"features": ("funding_rate", "mark_basis", "book_imbalance_5")})
     market = Market(config)
     outcome = play(market, market.models(), "faithful")
