@@ -199,7 +199,7 @@ def _check_schema(
                 f"{folder}: reads feature {then['name']!r}, which this run does not compute; "
                 "add it to 'features'"
             )
-        changed = [key for key in then if current.get(key) != then[key]]
+        changed = [key for key in then if key != "source" and current.get(key) != then[key]]
         if changed:
             raise BeaufortError(
                 f"{folder}: feature {then['name']!r} is no longer what the bundle was trained on: "

@@ -80,7 +80,8 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     if seeds:
         results["regimes"]["seeds"] = [_one_seed(config, seed, say) for seed in range(1, seeds + 1)]
     say("volatility")
-    results["volatility"] = _volatility(config, baselines, trained, warm, judged, said.volatility, say)
+    notes = results["notes"] = []
+    results["volatility"] = _volatility(config, baselines, trained, warm, judged, said.volatility, notes, say)
     if said.forecast is not None and config.forecast is not None:
         say("forecaster")
         results["forecaster"] = _forecaster(config, judged, said.forecast)
@@ -201,6 +202,7 @@ def _volatility(
     warm: BarSeries,
     judged: BarSeries,
     said: FeatureTable,
+    notes: list[str],
     say: Say,
 ) -> VolatilityResults:
     horizon, returns = config.volatility.horizon, config.volatility.returns
@@ -213,7 +215,8 @@ def _volatility(
         try:
             causal = settings.fit(trained.table, config.seed)
         except (ValueError, ModuleNotFoundError) as error:
-            say(f"  {kind}: left out: {error}")
+            notes.append(f"volatility model {kind} left out: {error}")
+            say(f"  {notes[-1]}")
             continue
         out = causal.run(warm.table.columns(causal.inputs))[:, causal.outputs.index("volatility")]
         forecasts[kind] = out[len(warm.table) - len(judged.table) :]

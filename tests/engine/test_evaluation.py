@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import small_market
 
-from catalogs.synth import read_truth
+from catalogs.synth import SynthSettings, read_truth, synthesize
 from engine.cli import main
-from engine.config import RunConfig, to_toml
+from engine.config import RunConfig, load_config, load_settings, to_toml
 from engine.errors import BeaufortError
 from engine.evaluation import evaluate, true_path
 from engine.pipeline import Market, run_stages
@@ -92,3 +92,18 @@ def test_detector_on_other_seeds(catalog: Path, tmp_path: Path, capsys: pytest.C
     assert all(0 < one["accuracy"] <= 1 and 0 < one["reference"] <= 1 for one in seeds)
     assert captured.err.count("true parameters") == 2
     assert "reference" in json.loads(captured.out)["regimes"]
+
+
+@pytest.mark.slow
+def test_the_demo_detector_knows_nearly_all_that_can_be_known_on_ten_markets(tmp_path: Path) -> None:
+    configs = Path(__file__).parents[2] / "configs"
+    catalog = tmp_path / "market"
+    synthesize(load_settings(SynthSettings, configs / "demo-market.toml"), catalog)
+    overrides = [f"data.catalog={catalog}", f"train.bundles={tmp_path / 'bundles'}"]
+    config = load_config(configs / "demo.toml", overrides)
+    config = config.model_copy(update={"forecast": None})
+    train(config)
+    seeds = evaluate(config, seeds=10)["regimes"]["seeds"]
+    assert len(seeds) == 10
+    # A detector whose states were named wrongly would fall far below; chance is about a third.
+    assert min(seed["accuracy"] / seed["reference"] for seed in seeds) >= 0.95
