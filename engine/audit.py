@@ -162,7 +162,7 @@ def _everything(market: Market, models: Models) -> dict[str, Said]:
         raise BeaufortError(f"the run failed after {outcome.events:,} events\n{outcome.failures[0]}")
     if not outcome.complete:
         raise KeyboardInterrupt
-    return said | _decisions(outcome.logs.decisions, market.config.bars.grace)
+    return said | _decisions(list(outcome.logs.decisions), market.config.bars.grace)
 
 
 def _decisions(rows: list[tuple[Any, ...]], grace: int) -> dict[str, Said]:

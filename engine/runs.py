@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,40 @@ POSITIONS = pa.schema(
 """``positions.parquet``: one row a closed position, from flat to flat or through zero."""
 
 
+class RowLog:
+    """Rows appended one at a time and kept as Arrow batches: years of decisions would not fit as tuples."""
+
+    def __init__(self, schema: pa.Schema, block: int = 4_096) -> None:
+        self._schema = schema
+        self._block = block
+        self._sealed: list[pa.Table] = []
+        self._rows: list[tuple[Any, ...]] = []
+
+    def append(self, row: tuple[Any, ...]) -> None:
+        """Add a row, in the order of the schema."""
+        self._rows.append(row)
+        if len(self._rows) == self._block:
+            self._sealed.append(as_table(self._schema, self._rows))
+            self._rows.clear()
+
+    def table(self) -> pa.Table:
+        """All rows so far."""
+        return pa.concat_tables([*self._sealed, as_table(self._schema, self._rows)])
+
+    def __len__(self) -> int:
+        return sum(len(table) for table in self._sealed) + len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for table in self._sealed:
+            yield from zip(*table.to_pydict().values(), strict=True)
+        yield from self._rows
+
+
 @dataclasses.dataclass
 class RunLogs:
     """What the components of a run append to while it runs: plain tuples, in the order of their columns."""
 
-    decisions: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    decisions: RowLog = dataclasses.field(default_factory=lambda: RowLog(DECISIONS))
     fills: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     funding: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     equity: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
@@ -62,7 +91,7 @@ def write_run(
     """Fill a run folder; the manifest comes last, so a folder with one is whole."""
     (folder / "config.toml").write_text(config)
     tables = {
-        "decisions": as_table(DECISIONS, logs.decisions),
+        "decisions": logs.decisions.table(),
         "orders": as_table(ORDERS, orders),
         "fills": as_table(FILLS, logs.fills),
         "funding": as_table(FUNDING, logs.funding),

@@ -10,6 +10,12 @@ from strategies.governor import RiskSettings
 from strategies.policy import PolicySettings
 
 
+class Log(Protocol):
+    """Takes records, such as a list."""
+
+    def append(self, row: Any, /) -> None: ...
+
+
 class Guard(Protocol):
     """Wraps callbacks: a failure is recorded and shuts the system down (``actors.guard.RunGuard``)."""
 
@@ -42,7 +48,7 @@ class StrategyConfig:
         Names of the values of a ``FeatureBar``.
     trade_from : int
         Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
-    decisions, fills : list
+    decisions, fills : Log
         Receive records in the order of ``DECISION_COLUMNS`` and ``FILL_COLUMNS``.
     guard : Guard
     bundle_at : callable
@@ -66,8 +72,8 @@ class StrategyConfig:
     maker_fee: float
     features: tuple[str, ...]
     trade_from: int
-    decisions: list[tuple[Any, ...]]
-    fills: list[tuple[Any, ...]]
+    decisions: Log
+    fills: Log
     guard: Guard
     bundle_at: Callable[[int], str]
     latency: int = 0
