@@ -36,7 +36,7 @@ from features.settings import format_time
 
 Mode = Literal["faithful", "replay"]
 
-_CHUNK = 100_000  # events Nautilus streams at a time
+_CHUNK = 20_000  # events Nautilus streams at a time
 _TYPES = {
     "deltas": NautilusDataType.OrderBookDelta,
     "quotes": NautilusDataType.QuoteTick,
