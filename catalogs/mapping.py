@@ -1,14 +1,10 @@
 """The language of import mappings: which columns of which files become which kind of market data."""
 
-import difflib
-import tomllib
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 
-from catalogs.instruments import InstrumentBase, InstrumentSettings
+from catalogs.instruments import InstrumentSettings
 from features.settings import Duration, Settings
 
 Unit = Literal["s", "ms", "us", "ns", "timestamp"]
@@ -415,37 +411,3 @@ class ImportMapping(Settings):
                     f"table {number} ({table.kind}) is for {', '.join(unknown)}, which no [[instrument]] is"
                 )
         return self
-
-
-def load_mapping(path: Path) -> ImportMapping:
-    """The mapping in a TOML file. Raises MappingError listing every fault with its place in the file."""
-    try:
-        return ImportMapping.model_validate(tomllib.loads(path.read_text()))
-    except FileNotFoundError:
-        raise MappingError(f"{path}: no such mapping; those of known sets are in configs/imports") from None
-    except tomllib.TOMLDecodeError as error:
-        raise MappingError(f"{path}: not TOML: {error}") from None
-    except ValidationError as error:
-        faults = [
-            f"  {'.'.join(map(str, fault['loc'])) or 'mapping'}: {_say(fault)}" for fault in error.errors()
-        ]
-        raise MappingError(f"{path}: {len(faults)} faults\n" + "\n".join(faults)) from None
-
-
-def _say(fault: ErrorDetails) -> str:
-    if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(), n=1)
-        return "no such key" + (f"; did you mean {near[0]!r}?" if near else "")
-    given = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
-    return fault["msg"].removeprefix("Value error, ") + given
-
-
-def _known_keys() -> set[str]:
-    models: list[type[BaseModel]] = [Settings]
-    keys: set[str] = set()
-    while models:
-        model = models.pop()
-        models += model.__subclasses__()
-        if model.__module__ in (__name__, InstrumentBase.__module__):
-            keys |= model.model_fields.keys()
-    return keys

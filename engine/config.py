@@ -324,7 +324,7 @@ def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[str]]:
             model = typing.get_args(model)[0]
         arguments = [a for a in typing.get_args(model) if a is not Ellipsis]
         members = _members(model)
-        tagged = [member for member in members if _tag(member) == part]
+        tagged = [member for member in members if part in _tags(member)]
         if typing.get_origin(model) in (dict, tuple, list):
             model = arguments[-1]
         elif tagged and len(members) > 1:
@@ -345,5 +345,6 @@ def _members(model: Any) -> list[type[Settings]]:
     return [member for argument in typing.get_args(model) for member in _members(argument)]
 
 
-def _tag(model: type[Settings]) -> Any:
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+def _tags(model: type[Settings]) -> tuple[Any, ...]:
+    """The values of ``kind`` that mean ``model``, whether or not it has a default."""
+    return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()

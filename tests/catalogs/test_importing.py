@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, MappingError, load_mapping
+from catalogs.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog, Stream
+from engine.config import load_settings
+from engine.errors import BeaufortError
 from features.events import LAST, EventKind
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -484,11 +486,11 @@ def test_a_mapping_file_lists_all_its_faults(tmp_path):
     path.write_text(
         INSTRUMENT + TRADES.replace('id = "id"', "pirce = 1").replace('unit = "ms"', 'unit = "weeks"')
     )
-    with pytest.raises(MappingError) as error:
-        load_mapping(path)
-    assert "2 faults" in str(error.value)
-    assert "table.0.trades.pirce: no such key; did you mean 'price'?" in str(error.value)
+    with pytest.raises(BeaufortError) as error:
+        load_settings(ImportMapping, path)
+    assert "2 problems" in str(error.value)
+    assert "table.0.pirce: unknown key; did you mean 'price'?" in str(error.value)
     assert "'weeks'" in str(error.value)
     path.write_text(TRADES)
-    with pytest.raises(MappingError, match=r"BTCUSDT-PERP\.TEST"):
-        load_mapping(path)
+    with pytest.raises(BeaufortError, match=r"BTCUSDT-PERP\.TEST"):
+        load_settings(ImportMapping, path)

@@ -12,8 +12,9 @@ from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalogs.check import check_catalog
 from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, load_mapping
+from catalogs.mapping import ImportMapping
 from catalogs.reader import Catalog, Stream
+from engine.config import load_settings
 from features.events import LAST, EventKind
 
 REPO = Path(__file__).parents[2]
@@ -31,7 +32,10 @@ def imported(tmp_path_factory):
     def get(name):
         if name not in done:
             path = tmp_path_factory.mktemp(name)
-            done[name] = path, run_import(load_mapping(REPO / f"configs/imports/{name}.toml"), DATA, path)
+            done[name] = (
+                path,
+                run_import(load_settings(ImportMapping, REPO / f"configs/imports/{name}.toml"), DATA, path),
+            )
         return done[name]
 
     return get
@@ -169,7 +173,7 @@ def test_the_check_finds_what_is_known_of_standx(imported, tmp_path):
     assert found["deltas", "locked book"].count / 496_589 == pytest.approx(0.46, abs=0.01)
     assert found["deltas", "gap"].count > 1_500
 
-    mapping = load_mapping(REPO / "configs/imports/standx.toml")
+    mapping = load_settings(ImportMapping, REPO / "configs/imports/standx.toml")
     trades = mapping.table[1].model_dump()
     trades["aggressor"] = {"kind": "side", "column": "side_raw", "buy": ["BUY"], "sell": ["SELL"]}
     believed = ImportMapping.model_validate(
@@ -181,7 +185,7 @@ def test_the_check_finds_what_is_known_of_standx(imported, tmp_path):
 
 @needs_data
 def test_the_check_finds_the_insurance_fund_trade_of_2023(tmp_path):
-    mapping = load_mapping(REPO / "configs/imports/binance-2023-04.toml")
+    mapping = load_settings(ImportMapping, REPO / "configs/imports/binance-2023-04.toml")
     trades = mapping.table[1].model_dump() | {"where": {}}
     everything = ImportMapping.model_validate(
         {"instrument": mapping.model_dump()["instrument"], "table": [trades]}
@@ -195,7 +199,7 @@ def test_the_check_finds_the_insurance_fund_trade_of_2023(tmp_path):
 @pytest.mark.parametrize("path", MAPPINGS, ids=lambda path: path.stem)
 @pytest.mark.slow
 def test_every_mapping_imports_and_a_second_run_adds_nothing(path, tmp_path):
-    mapping = load_mapping(path)
+    mapping = load_settings(ImportMapping, path)
     first = run_import(mapping, DATA, tmp_path)
     files = {
         file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.parquet") if "/crypto_" not in str(file)

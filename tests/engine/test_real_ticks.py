@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catalogs.importing import run_import
-from catalogs.mapping import load_mapping
+from catalogs.mapping import ImportMapping
 from catalogs.synth import SynthSettings, synthesize
 from engine.backtest import run_backtest
 from engine.config import load_config, load_settings
@@ -24,7 +24,7 @@ pytestmark = [
 
 def _fingerprints(tmp_path: Path, name: str, mapping: str, overrides: list[str]) -> list[dict]:
     catalog = tmp_path / "catalog"
-    run_import(load_mapping(ROOT / f"configs/imports/{mapping}.toml"), REAL, catalog)
+    run_import(load_settings(ImportMapping, ROOT / f"configs/imports/{mapping}.toml"), REAL, catalog)
     places = {
         "data.catalog": catalog,
         "train.bundles": tmp_path / "bundles",
