@@ -1,57 +1,35 @@
 """The feature hub: the one consumer of every raw stream, in backtest and live.
 
 Per tick it reads the fields and appends one packed record; per bar it hands the records to the compiled
-kernel and publishes a ``FeatureBar``. Nautilus runs handlers of equal priority in an order that differs
-between processes, so nothing else may subscribe to raw data: everything downstream listens to the hub, at
-distinct priorities.
+kernel, steps the stages (regime, volatility, forecast) and publishes a ``BarState``. Nautilus runs handlers
+of equal priority in an order that differs between processes, so nothing else may subscribe to raw data:
+everything downstream listens to the hub, at distinct priorities.
 """
 
 import dataclasses
-import struct
+import heapq
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any, Protocol
 
 import numpy as np
-from nautilus_trader.common import DataActor
-from nautilus_trader.model import (
-    ActorId,
-    AggressorSide,
-    BarType,
-    BookAction,
-    BookType,
-    InstrumentId,
-    OrderSide,
-)
+from nautilus_trader.model import BarType, BookType, InstrumentId
 
 from actors.guard import RunGuard
+from actors.publisher import BarPublisher, PublisherConfig
+from actors.records import code, delta_reader, pack, quote_reader, trade_reader
 from features.bars import BarSpec, DollarBars, VolumeBars
 from features.causal import State
-from features.events import EVENT, LAST, EventKind, sort_events
+from features.events import EVENT, LAST, EventKind, sort_events, split_at
 from features.kernel import FeatureKernel
-from features.messages import FeatureBar, SeriesValue
+from features.messages import SeriesValue
 
-_pack = struct.Struct("=qhhidd").pack  # the layout of EVENT
-assert struct.calcsize("=qhhidd") == EVENT.itemsize
 
-_TRADE_BUY, _TRADE_SELL, _TRADE = int(EventKind.TRADE_BUY), int(EventKind.TRADE_SELL), int(EventKind.TRADE)
-_BID, _ASK, _CLEAR = int(EventKind.BID), int(EventKind.ASK), int(EventKind.CLEAR)
-_QUOTE_BID, _QUOTE_ASK = int(EventKind.QUOTE_BID), int(EventKind.QUOTE_ASK)
-_CLOSE, _SERIES = int(EventKind.CLOSE), int(EventKind.SERIES)
-_MARK, _INDEX, _FUNDING = int(EventKind.MARK), int(EventKind.INDEX), int(EventKind.FUNDING)
-_BUYER, _SELLER = AggressorSide.BUY, AggressorSide.SELL  # enum members are single objects: "is" is enough
-_BUYS, _DELETES, _CLEARS = OrderSide.BUY, BookAction.DELETE, BookAction.CLEAR
-_RAW = (
-    "on_trade",
-    "on_quote",
-    "on_book_deltas",
-    "on_mark_price",
-    "on_index_price",
-    "on_funding_rate",
-    "on_bar",
-)
-_SELF_WATCHED = ("on_trade", "on_quote", "on_book_deltas")
-_F_LAST = 128  # Nautilus: the last delta of an atomic book update
+class Online(Protocol):
+    """A stage with its running state (``engine.stages.OnlineStage``)."""
+
+    def step(self, ts: int, row: np.ndarray) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,24 +45,40 @@ class HubStream:
     bars: BarType | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class HubConfig:
-    """What the hub needs; ``on_bar(ts)`` is told of each closed bar (progress), ``record`` of each data
-    object before it is read.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HubConfig(PublisherConfig):
+    """What the hub needs.
+
+    Parameters
+    ----------
+    kernel : FeatureKernel
+    streams : tuple of HubStream
+    bars : BarSpec
+    regime, volatility, forecast : Online
+        The stages; there may be no forecast.
+    series : mapping of str to (int64 array, float64 array)
+        Recorded external series by name, ``ts_init`` (ascending, ns) and value. In a live session an adapter
+        publishes them instead, as ``SeriesValue`` on topic ``series``.
+    on_bar : callable, optional
+        Told of each closed bar (progress).
+    record : callable, optional
+        Given each data object before it is read.
     """
 
-    actor_id: ActorId
     kernel: FeatureKernel
     streams: tuple[HubStream, ...]
     bars: BarSpec
+    regime: Online
+    volatility: Online
+    forecast: Online | None
     guard: RunGuard
-    series: tuple[str, ...] = ()
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
     on_bar: Callable[[int], None] | None = None
     record: Callable[[Any], None] | None = None
 
 
-class FeatureHub(DataActor):
-    """Buffers raw events, closes bars by ``ts_init``, runs the kernel, publishes features.
+class FeatureHub(BarPublisher):
+    """Buffers raw events, closes bars by ``ts_init``, runs the kernel and the stages, publishes the bar.
 
     A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``,
     because live queues may hand over a timer before a late event; what came with ``ts_init >= t1`` waits for
@@ -109,21 +103,13 @@ class FeatureHub(DataActor):
         self._closed = 0
         self._resumed = False
         self._records: list[bytes] = []
-        self._stream_of = {s.instrument_id: i for i, s in enumerate(config.streams)}
-        self._only = 0 if len(config.streams) == 1 else None
-        self._counter = config.bars.per_trade() if isinstance(config.bars, VolumeBars | DollarBars) else None
+        self._coming = _merged(config.series)
+        self._next = next(self._coming, None)  # the value of a recorded series to be published next
         self._fire = config.guard.watch(self, self._on_close_due)
-        watch = config.guard.watch
-        if self._counter is not None:
-            self.on_trade = self._on_trade_counted  # type: ignore[method-assign, assignment]
-        # Unwatched, an exception would end a backtest without a word. The three handlers that ticks go
-        # through watch themselves, because one more call a tick is felt.
-        for name in _RAW:
-            handler = getattr(self, name)
+        for name, handler in self._handlers().items():
             if config.record:
-                setattr(self, name, watch(self, _recorded(config.record, handler)))
-            elif name not in _SELF_WATCHED:
-                setattr(self, name, watch(self, handler))
+                handler = config.guard.watch(self, _recorded(config.record, handler))
+            setattr(self, name, handler)
 
     def continue_from(self, state: State) -> None:
         """Go on from ``state``, saved a while ago: everything but the books, which the venue will send
@@ -134,23 +120,25 @@ class FeatureHub(DataActor):
     # -- subscriptions ---------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
-        bars = self._c.bars
+        c = self._c
         now = self.started = self._closed = self.clock.timestamp_ns()
-        for index, stream in enumerate(self._c.streams):
+        for index, stream in enumerate(c.streams):
             if self._resumed and stream.book == "deltas":
-                self._records.append(_pack(now, _CLEAR, index, LAST, 0.0, 0.0))
-            self._subscribe(stream)
-        if self._c.series:
-            self.subscribe_topic("series", self._c.guard.watch(self, self._on_series))
-        if bars.kind == "clock":
-            first = now // bars.interval * bars.interval + bars.grace
+                self._records.append(pack(now, code(EventKind.CLEAR, index, LAST), 0.0, 0.0))
+            self._subscribe(stream, traded=index == 0)
+        while self._next is not None and self._next.ts_init < now:
+            self._next = next(self._coming, None)
+        if c.kernel.series:
+            self.subscribe_topic("series", c.guard.watch(self, self._on_series))
+        if c.bars.kind == "clock":
+            first = now // c.bars.interval * c.bars.interval + c.bars.grace
             # A timer first fires one interval after its start: at the first close after now, plus the grace.
-            self.clock.set_timer_ns("bars", bars.interval, start_time_ns=first, callback=self._fire)
+            self.clock.set_timer_ns("bars", c.bars.interval, start_time_ns=first, callback=self._fire)
 
     def on_stop(self) -> None:
         self.clock.cancel_timers()  # a live node goes on for a while after its actors have stopped
 
-    def _subscribe(self, stream: HubStream) -> None:
+    def _subscribe(self, stream: HubStream, *, traded: bool) -> None:
         iid = stream.instrument_id
         if stream.book == "deltas":
             self.subscribe_book_deltas(iid, BookType.L2_MBP)
@@ -162,94 +150,81 @@ class FeatureHub(DataActor):
             self.subscribe_mark_prices(iid)
         if stream.index:
             self.subscribe_index_prices(iid)
-        if stream.funding:
+        if stream.funding or traded:  # what is traded pays it
             self.subscribe_funding_rates(iid)
         if stream.bars is not None:
             self.subscribe_bars(stream.bars)
 
     # -- raw data: read the fields, append one record --------------------------------------------------------
 
-    def on_trade(self, trade: Any) -> None:
-        try:
-            stream = self._only
-            if stream is None:
-                stream = self._stream_of[trade.instrument_id]
-            side = trade.aggressor_side
-            kind = _TRADE_BUY if side is _BUYER else _TRADE_SELL if side is _SELLER else _TRADE
-            self._records.append(
-                _pack(trade.ts_init, kind, stream, 0, trade.price.as_double(), trade.size.as_double())
-            )
-        except Exception:
-            self._c.guard.fail(self, traceback.format_exc())
+    def _handlers(self) -> dict[str, Callable[[Any], None]]:
+        """Nautilus's callbacks, each guarded: unwatched, an exception would end a backtest without a word.
 
-    def _on_trade_counted(self, trade: Any) -> None:
-        FeatureHub.on_trade(self, trade)
-        try:
-            if self._stream_of[trade.instrument_id] == 0:
-                assert self._counter is not None
-                close = self._counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
+        They are functions built around the list they append to, not methods, and those of ticks guard
+        themselves: every look-up and every call a tick is felt.
+        """
+        streams = [s.instrument_id for s in self._c.streams]
+        append = self._records.append
+        trades = [trade_reader(append, i, self._fail) for i in range(len(streams))]
+        if isinstance(self._c.bars, VolumeBars | DollarBars):
+            trades[0] = self._counted(trades[0], self._c.bars)
+        quotes = [quote_reader(append, i, self._fail) for i in range(len(streams))]
+        deltas = [delta_reader(append, i, self._fail) for i in range(len(streams))]
+        watch = self._c.guard.watch
+        index = {iid: i for i, iid in enumerate(streams)}
+
+        def each(readers: list[Callable[[Any], None]]) -> Callable[[Any], None]:
+            if len(readers) == 1:
+                return readers[0]
+            by_instrument = dict(zip(streams, readers, strict=True))
+            return watch(self, lambda data: by_instrument[data.instrument_id](data))
+
+        def slow(kind: EventKind, data: Any, value: float) -> None:
+            append(pack(data.ts_init, code(kind, index[data.instrument_id]), value, 0.0))
+
+        def on_funding_rate(data: Any) -> None:
+            slow(EventKind.FUNDING, data, float(data.rate))
+            if data.instrument_id == streams[0]:
+                self.governor.on_funding_rate(data)
+
+        return {
+            "on_trade": each(trades),
+            "on_quote": each(quotes),
+            "on_book_deltas": each(deltas),
+            "on_mark_price": watch(self, lambda mark: slow(EventKind.MARK, mark, mark.value.as_double())),
+            "on_index_price": watch(self, lambda i: slow(EventKind.INDEX, i, i.value.as_double())),
+            "on_funding_rate": watch(self, on_funding_rate),
+            "on_bar": watch(self, lambda bar: self._on_bar(bar, index[bar.bar_type.instrument_id])),
+        }
+
+    def _fail(self) -> None:
+        self._c.guard.fail(self, traceback.format_exc())
+
+    def _counted(self, read: Callable[[Any], None], bars: VolumeBars | DollarBars) -> Callable[[Any], None]:
+        """``read``, and a timer for the bar that a trade completes."""
+        counter = bars.per_trade()
+
+        def on_trade(trade: Any) -> None:
+            read(trade)
+            try:
+                close = counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
                 if close is not None:
-                    due = close + self._c.bars.grace
-                    self.clock.set_time_alert_ns(f"bar-{close}", due, callback=self._fire)
-        except Exception:
-            self._c.guard.fail(self, traceback.format_exc())
+                    self.clock.set_time_alert_ns(f"bar-{close}", close + bars.grace, callback=self._fire)
+            except Exception:
+                self._fail()
 
-    def on_quote(self, quote: Any) -> None:
-        try:
-            stream = self._only
-            if stream is None:
-                stream = self._stream_of[quote.instrument_id]
-            ts = quote.ts_init
-            append = self._records.append
-            append(_pack(ts, _QUOTE_BID, stream, 0, quote.bid_price.as_double(), quote.bid_size.as_double()))
-            append(
-                _pack(ts, _QUOTE_ASK, stream, LAST, quote.ask_price.as_double(), quote.ask_size.as_double())
-            )
-        except Exception:
-            self._c.guard.fail(self, traceback.format_exc())
-
-    def on_book_deltas(self, deltas: Any) -> None:
-        try:
-            stream = self._only
-            if stream is None:
-                stream = self._stream_of[deltas.instrument_id]
-            ts = deltas.ts_init
-            append = self._records.append
-            for delta in deltas.deltas:
-                action = delta.action
-                last = LAST if delta.flags & _F_LAST else 0
-                if action is _CLEARS:
-                    append(_pack(ts, _CLEAR, stream, last, 0.0, 0.0))
-                    continue
-                order = delta.order
-                size = order.signed_size()  # one call for side and size, which are slow to ask for
-                kind = _BID if size > 0.0 else _ASK if size < 0.0 else _BID if order.side is _BUYS else _ASK
-                size = 0.0 if action is _DELETES else abs(size)
-                append(_pack(ts, kind, stream, last, order.price.as_double(), size))
-        except Exception:
-            self._c.guard.fail(self, traceback.format_exc())
-
-    def on_mark_price(self, mark: Any) -> None:
-        self._slow(mark.ts_init, _MARK, self._stream_of[mark.instrument_id], mark.value.as_double())
-
-    def on_index_price(self, index: Any) -> None:
-        self._slow(index.ts_init, _INDEX, self._stream_of[index.instrument_id], index.value.as_double())
-
-    def on_funding_rate(self, funding: Any) -> None:
-        self._slow(funding.ts_init, _FUNDING, self._stream_of[funding.instrument_id], float(funding.rate))
+        return on_trade
 
     def _on_series(self, value: SeriesValue) -> None:
-        self._slow(value.ts_init, _SERIES, self._c.series.index(value.name), value.value)
+        field = code(EventKind.SERIES, self._c.kernel.series.index(value.name))
+        self._records.append(pack(value.ts_init, field, value.value, 0.0))
 
-    def _slow(self, ts: int, kind: int, stream: int, value: float) -> None:
-        self._records.append(_pack(ts, kind, stream, 0, value, 0.0))
-
-    def on_bar(self, bar: Any) -> None:
-        stream = self._stream_of[bar.bar_type.instrument_id]
+    def _on_bar(self, bar: Any, stream: int) -> None:
         ts = bar.ts_init
+        field = code(EventKind.TRADE, stream)
         quarter = 0.25 * bar.volume.as_double()
         for price in (bar.open, bar.high, bar.low, bar.close):
-            self._records.append(_pack(ts - 1, _TRADE, stream, 0, price.as_double(), quarter))
+            self._records.append(pack(ts - 1, field, price.as_double(), quarter))
         if stream == 0 and self._c.bars.kind == "external":
             self.clock.set_time_alert_ns(f"bar-{ts}", ts + self._c.bars.grace, callback=self._fire)
 
@@ -259,25 +234,48 @@ class FeatureHub(DataActor):
         self._close(event.ts_event - self._c.bars.grace)
 
     def _close(self, t1: int) -> None:
-        """Close the bar that ends at ``t1``: compute its features and tell everyone."""
-        records = self._records
-        arrived = np.frombuffer(b"".join(records), EVENT)
-        early = arrived["ts"] >= t1
-        self._records = [records[i] for i in np.flatnonzero(early).tolist()]
-        if self._records:
-            arrived = arrived[~early]
-        self.late += int(np.count_nonzero(arrived["ts"] < self._closed))
-        self._closed = t1
-        closing = np.empty(len(arrived) + 1, EVENT)
-        closing[:-1] = sort_events(arrived)
-        closing[-1] = (t1, _CLOSE, 0, 0, 0.0, 0.0)
-        values, quote = self._c.kernel.step(self.memory, closing)
-        bar = FeatureBar(t1, values, bool(np.isfinite(values).all()), *quote.tolist())
-        self.publish_message("features", bar)
-        if self._c.on_bar is not None:
-            self._c.on_bar(t1)
-        if self._c.guard.stop_requested:
+        """Close the bar that ends at ``t1``: compute its features, hear the stages, tell everyone."""
+        c = self._c
+        values, quote = c.kernel.step(self.memory, self._cut(t1))
+        regime, volatility, forecast = c.regime, c.volatility, c.forecast
+        self.publish_bar(
+            t1,
+            values,
+            quote.tolist(),
+            regime.step(t1, values).tolist(),
+            volatility.step(t1, values).tolist(),
+            None if forecast is None else forecast.step(t1, values).tolist(),
+        )
+        if c.on_bar is not None:
+            c.on_bar(t1)
+        if c.guard.stop_requested:
             self.shutdown_system("stop requested")
+
+    def _cut(self, t1: int) -> np.ndarray:
+        """The events of the bar that ends at ``t1``, in canonical order, with its ``CLOSE``."""
+        while self._next is not None and self._next.ts_init < t1:
+            self._on_series(self._next)
+            self._next = next(self._coming, None)
+        records, close = self._records, pack(t1, _CLOSE, 0.0, 0.0)
+        arrived = bytearray().join((*records, close))
+        events = np.frombuffer(arrived, EVENT)
+        n = split_at(events[:-1], t1)
+        if n >= 0:  # its place is where the events of the next bar begin
+            arrived[n * EVENT.itemsize : (n + 1) * EVENT.itemsize] = close
+            del records[:n]
+            events = events[: n + 1]
+        else:
+            own = events["ts"] < t1
+            own[-1] = True
+            records[:] = [records[i] for i in np.flatnonzero(~own).tolist()]
+            events = sort_events(events[own])
+        if events["ts"][0] < self._closed:
+            self.late += int(np.count_nonzero(events["ts"] < self._closed))
+        self._closed = t1
+        return events
+
+
+_CLOSE = code(EventKind.CLOSE, 0)
 
 
 def _recorded(record: Callable[[Any], None], handler: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -286,3 +284,12 @@ def _recorded(record: Callable[[Any], None], handler: Callable[[Any], None]) -> 
         handler(data)
 
     return both
+
+
+def _merged(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[SeriesValue]:
+    """The values of all series, by time of publication."""
+    each = (
+        [SeriesValue(name, ts, value) for ts, value in zip(*(a.tolist() for a in arrays), strict=True)]
+        for name, arrays in series.items()
+    )
+    return heapq.merge(*each, key=attrgetter("ts_init"))

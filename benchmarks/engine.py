@@ -135,7 +135,7 @@ def play_pipeline(market: Market, models: Models, mode: Mode, instrument: Any = 
     if instrument is not None:
         instrument(components)
     prepared = time.process_time() - began
-    played = _play(market, mode, components.actors, components.strategies)
+    played = _play(market, mode, (), components.strategies)
     if guard.failures:
         raise RuntimeError(guard.failures[0])
     return dataclasses.replace(played, prepared=prepared)

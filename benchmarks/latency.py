@@ -26,7 +26,6 @@ class _Stopwatch:
 
     def attach(self, components: Components) -> None:
         """Time ``components``."""
-        assert components.hub is not None
         components.hub._fire = self._closing(components.hub._fire)
         for trader in components.traders.values():
             trader.submit_order = self._submitting(trader.submit_order)  # type: ignore[method-assign]

@@ -1,24 +1,23 @@
 """One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a
 recording.
 
-The order of a bar is fixed by message-bus priorities, higher first: regime, volatility, forecast, governor,
-strategies. Nautilus runs handlers of equal priority in an order that differs between processes, so no two are
-equal.
+Hub or recording publish a bar with all that is known of it; the strategies hear it in the order of their
+message-bus priorities. Nautilus runs handlers of equal priority in an order that differs between processes,
+so no two are equal.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 from nautilus_trader.common import Cache
-from nautilus_trader.model import ActorId, BarType, Currency, InstrumentId, OrderSide, StrategyId
+from nautilus_trader.model import BarType, Currency, InstrumentId, OrderSide, StrategyId
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from actors.series import SeriesConfig, SeriesPlayer
-from actors.stages import StageActor, StageConfig, forecast_state, regime_state, volatility_state
 from engine.bundles import Models
 from engine.errors import BeaufortError
 from engine.pipeline import Market, run_stages
@@ -29,8 +28,7 @@ from strategies import GatedStrategy, StrategyConfig, build
 
 Mode = Literal["faithful", "replay", "live"]
 
-_PRIORITY = {"regime": 90, "volatility": 80, "forecast": 70, "risk": 60}
-_FIRST_STRATEGY = 50
+_FIRST_PRIORITY = 50
 _YEAR = 365 * 86_400 * 10**9
 
 
@@ -38,15 +36,27 @@ _YEAR = 365 * 86_400 * 10**9
 class Components:
     """What a node is given, and what saves and resumes it.
 
-    ``hub`` and ``stages`` are None and empty in a replay.
+    ``stages`` is empty in a replay.
     """
 
-    actors: list[Any]
-    strategies: list[Any]
-    hub: FeatureHub | None
+    publisher: FeatureHub | ReplayActor
     stages: dict[str, OnlineStage]
-    governor: RiskGovernor
     traders: dict[str, GatedStrategy]
+
+    @property
+    def strategies(self) -> list[Any]:
+        """In the order in which a node is given them."""
+        return [self.publisher, *self.traders.values()]
+
+    @property
+    def hub(self) -> FeatureHub:
+        """The publisher of a run that is no replay."""
+        assert isinstance(self.publisher, FeatureHub)
+        return self.publisher
+
+    @property
+    def governor(self) -> RiskGovernor:
+        return self.publisher.governor
 
 
 def assemble(
@@ -80,46 +90,32 @@ def assemble(
         Given each raw data object before it is read (live sessions).
     """
     config = market.config
-    actors: list[Any] = []
     stages: dict[str, OnlineStage] = {}
-    hub: FeatureHub | None = None
+    governor = GovernorConfig(
+        drawdown=config.risk.governor(),
+        instrument=market.traded,
+        currency=Currency.from_str(config.venue.starting_balance.split()[-1]),
+        liquidation=config.venue.liquidation,
+        trade_from=trade_from,
+        equity_log=logs.equity,
+        funding_log=logs.funding,
+        guard=guard,
+    )
+    publisher: FeatureHub | ReplayActor
     if mode == "replay":
         assert end is not None
-        actors.append(_replay(market, models, first, end, guard, on_bar))
+        publisher = _replay(market, models, governor, first, end, guard, on_bar)
     else:
-        for topic, stage, message in (
-            ("regime", models.regime, regime_state),
-            ("volatility", models.volatility, volatility_state),
-            ("forecast", models.forecast, forecast_state),
-        ):
-            if stage is None:
-                continue
-            stages[topic] = stage.online(market.kernel.names)
-            identity = ActorId(f"{topic.capitalize()}-001")
-            actors.append(
-                StageActor(StageConfig(identity, stages[topic], topic, _PRIORITY[topic], message, guard))
+        stages = {
+            name: stage.online(market.kernel.names)
+            for name, stage in (
+                ("regime", models.regime),
+                ("volatility", models.volatility),
+                ("forecast", models.forecast),
             )
-        hub = _hub(market, mode, guard, on_bar, record)
-        actors.append(hub)
-        if mode == "faithful" and market.series:
-            actors.append(_series(market, first, guard))
-
-    instrument = market.traded
-    currency = Currency.from_str(config.venue.starting_balance.split()[-1])
-    governor = RiskGovernor(
-        GovernorConfig(
-            strategy_id=StrategyId("Governor-RISK"),
-            governor=config.risk.governor(),
-            instrument_id=instrument.id,
-            venue=instrument.id.venue,
-            currency=currency,
-            trade_from=trade_from,
-            priority=_PRIORITY["risk"],
-            equity_log=logs.equity,
-            funding_log=logs.funding,
-            guard=guard,
-        )
-    )
+            if stage is not None
+        }
+        publisher = _hub(market, stages, governor, mode, first, guard, on_bar, record)
     traders: dict[str, GatedStrategy] = {}
     for i, (name, settings) in enumerate(config.strategies.items()):
         traders[name] = build(
@@ -128,9 +124,9 @@ def assemble(
                 order_id_tag=f"{i + 1:03d}",
                 name=name,
                 settings=settings,
-                instrument=instrument,
+                instrument=market.traded,
                 risk=config.risk,
-                priority=_FIRST_STRATEGY - i,
+                priority=_FIRST_PRIORITY - i,
                 bars_per_year=_bars_per_year(market, models),
                 horizon=config.volatility.horizon,
                 maker_fee=float(config.venue.maker_fee),
@@ -144,7 +140,7 @@ def assemble(
                 flatten_on_stop=mode == "live",
             )
         )
-    return Components(actors, [governor, *traders.values()], hub, stages, governor, traders)
+    return Components(publisher, stages, traders)
 
 
 def order_rows(cache: Cache, names: dict[str, str]) -> list[tuple[Any, ...]]:
@@ -175,7 +171,10 @@ def _level(order: Any) -> float:
 
 def _hub(
     market: Market,
+    stages: dict[str, OnlineStage],
+    governor: GovernorConfig,
     mode: Mode,
+    first: int,
     guard: RunGuard,
     on_bar: Callable[[int], None] | None,
     record: Callable[[Any], None] | None,
@@ -201,19 +200,23 @@ def _hub(
         )
     return FeatureHub(
         HubConfig(
-            actor_id=ActorId("Hub-001"),
+            governor=governor,
             kernel=market.kernel,
             streams=tuple(streams),
             bars=config.bars,
+            regime=stages["regime"],
+            volatility=stages["volatility"],
+            forecast=stages.get("forecast"),
             guard=guard,
-            series=market.kernel.series,
+            series=_series(market, first) if mode == "faithful" else {},
             on_bar=on_bar,
             record=record,
         )
     )
 
 
-def _series(market: Market, first: int, guard: RunGuard) -> SeriesPlayer:
+def _series(market: Market, first: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The recorded external series from ``first`` on: publication times and values by alias."""
     values = {}
     for alias, ref in zip(market.kernel.series, market.series, strict=True):
         try:
@@ -223,12 +226,13 @@ def _series(market: Market, first: int, guard: RunGuard) -> SeriesPlayer:
         if last >= first:  # else it stays unknown, as in a batch
             rows = market.catalog.series(ref.name, ref.id, first)
             values[alias] = (rows["ts_init"], rows["value"])
-    return SeriesPlayer(SeriesConfig(ActorId("Series-001"), values, guard))
+    return values
 
 
 def _replay(
     market: Market,
     models: Models,
+    governor: GovernorConfig,
     first: int,
     end: int,
     guard: RunGuard,
@@ -246,7 +250,16 @@ def _replay(
     )
     bars = market.config.bars
     interval = bars.interval if isinstance(bars, ClockBars) else None
-    return ReplayActor(ReplayConfig(ActorId("Replay-001"), recording, bars.grace, interval, guard, on_bar))
+    return ReplayActor(
+        ReplayConfig(
+            governor=governor,
+            recording=recording,
+            publish_delay=bars.grace,
+            interval=interval,
+            guard=guard,
+            on_bar=on_bar,
+        )
+    )
 
 
 def _bars_per_year(market: Market, models: Models) -> float:

@@ -17,6 +17,7 @@ from engine.bundles import Models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import Market, run_stages
+from features.kernel import QUOTE_COLUMNS
 from features.settings import format_time
 from features.table import FeatureTable
 from strategies.base import DECISION_COLUMNS
@@ -147,7 +148,7 @@ def _everything(market: Market, models: Models) -> dict[str, Said]:
     series = market.features(market.data_start(span.start), span.end)
     stages = run_stages(models, series.table)
     ts = series.table.ts
-    quotes = FeatureTable(ts, ("price", "bid", "ask"), series.quotes)
+    quotes = FeatureTable(ts, QUOTE_COLUMNS, series.quotes)
     tables = {"features": series.table, "quotes": quotes}
     tables |= {"regime": stages.regime, "volatility": stages.volatility}
     if stages.forecast is not None:

@@ -141,8 +141,6 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     try:
         try:
             node.build()
-            for actor in components.actors:
-                node.add_actor(config.name, actor)
             for strategy in components.strategies:
                 node.add_strategy(config.name, strategy)
         except RuntimeError as error:
@@ -302,7 +300,6 @@ def _venue(config: RunConfig, name: str, has_book: bool, has_trades: bool) -> Ba
         fill_model=DefaultFillModel(venue.fill_probability, venue.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=venue.latency),
         queue_position=venue.queue_position and has_trades,  # a queue that no trade shortens would never fill
-        liquidation_enabled=venue.liquidation,
     )
 
 

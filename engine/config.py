@@ -99,7 +99,9 @@ class VenueSettings(Settings):
     """The simulated venue of a backtest or a sandbox session.
 
     ``queue_position`` makes limit orders wait until trades have gone through what stood before them at their
-    price; it needs trades, and bars have none. ``fill_probability`` is the chance that a touched limit order
+    price; it needs trades, and bars have none. ``liquidation`` closes everything at market, and ends trading
+    for good, at the close of the first bar in which equity came down to the instrument's maintenance margin.
+    ``fill_probability`` is the chance that a touched limit order
     fills, ``slip_probability`` that a taker slips one tick (best bid/ask feeds and bars).
     """
 

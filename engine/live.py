@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from catalogs.recording import CatalogRecorder
-from engine.assembly import Components, assemble, order_rows
+from engine.assembly import assemble, order_rows
 from engine.backtest import describe
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
@@ -96,12 +96,14 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
 
 
 def build_node(
-    config: RunConfig, live: LiveSettings, components: Components, source: DataSource, log: Path
+    config: RunConfig, live: LiveSettings, strategies: Sequence[Any], source: DataSource, log: Path
 ) -> LiveNode:
-    """A live node: the data client of ``source``, simulated execution at its venue, and ``components``.
+    """A live node: the data client of ``source``, and simulated execution at its venue.
 
     Parameters
     ----------
+    strategies : sequence
+        Hub and traders, as ``assemble`` gives them.
     log : Path
         Folder for the node's log file.
 
@@ -121,15 +123,13 @@ def build_node(
     builder = builder.add_data_client(source.venue, source.factory, source.config)
     account = _simulated_account(config, source.venue)
     node = build(builder.add_simulated_exec_client(source.venue, SandboxExecutionClientFactory(), account))
-    for actor in components.actors:
-        node.add_actor(actor)
-    for strategy in components.strategies:
+    for strategy in strategies:
         node.add_strategy(strategy)
     return node
 
 
 def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientConfig:
-    """The venue of a backtest, but that here Nautilus settles no funding and liquidates nobody."""
+    """The venue of a backtest, but that here Nautilus settles no funding."""
     settings, traded = config.venue, config.data.streams[config.data.trade]
     return SandboxExecutionClientConfig(
         venue=Venue(venue),
@@ -191,7 +191,6 @@ class Session:
             on_bar=self._on_bar,
             record=recorder,
         )
-        assert self._components.hub is not None  # only a replay has none
         self._hub = self._components.hub
         if remembered is not None:
             # The account's history counts however old it is.
@@ -200,7 +199,7 @@ class Session:
                 self._hub.continue_from(remembered.parts["kernel"])
                 for name, stage in self._components.stages.items():
                     stage.load(remembered.parts[name])
-        self._node = build_node(config, live, self._components, source, folder)
+        self._node = build_node(config, live, self._components.strategies, source, folder)
 
     def _fits(self, remembered: SessionState, now: int) -> bool:
         """Whether features and models may go on from there."""

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 class BarSeries:
     """Features of every bar of a span, with the quotes of the traded instrument at each close.
 
-    ``quotes`` has the shape (n, 3): reference price (mid, else last trade or bar close), best bid, best ask.
+    ``quotes`` has the shape (n, 5): ``features.kernel.QUOTE_COLUMNS``.
     """
 
     table: FeatureTable

@@ -69,3 +69,18 @@ def _in_order(events):  # type: ignore[no-untyped-def]
         if next_group == group and after.stream < before.stream:
             return False
     return True
+
+
+@numba.njit(cache=True)
+def split_at(events, end):  # type: ignore[no-untyped-def]
+    """How many leading events are before ``end`` (ns), if they are in canonical order and all others are not.
+
+    -1 where they have to be sorted out first, as when a live queue handed some over late.
+    """
+    n = 0
+    while n < len(events) and events[n].ts < end:
+        n += 1
+    for i in range(n, len(events)):
+        if events[i].ts < end:
+            return -1
+    return n if _in_order(events[:n]) else -1

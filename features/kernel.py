@@ -22,6 +22,11 @@ from features.table import FeatureTable
 LEVELS = 8_192
 """Book levels kept a side; beyond it the farthest are forgotten."""
 
+QUOTE_COLUMNS = ("price", "bid", "ask", "low", "high")
+"""What a bar says of the traded stream's prices: the reference price at its close (mid, else last trade or
+bar close; NaN if never known), best bid and ask (NaN without a book), and the range of its trades and its
+reference price."""
+
 _CLOSE = int(EventKind.CLOSE)
 
 
@@ -152,32 +157,30 @@ class FeatureKernel:
         -------
         table : FeatureTable
             One row a bar, NaN where a feature is not yet known.
-        quotes : float64 array, shape (bars, 3)
-            Reference price of the traded stream at each close (mid, else last trade; NaN if never known),
-            best bid and best ask (NaN without a book).
+        quotes : float64 array, shape (bars, 5)
+            ``QUOTE_COLUMNS`` of the traded stream.
         """
         state = self.initial_state() if state is None else state
         ts = events["ts"][events["kind"] == _CLOSE]
         values = np.empty((len(ts), len(self.names)))
-        quotes = np.empty((len(ts), 3))
+        quotes = np.empty((len(ts), len(QUOTE_COLUMNS)))
         self._advance(events, state, values, quotes)
         return FeatureTable(np.ascontiguousarray(ts), self.names, values), quotes
 
     def step(self, state: State, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One bar, whose ``CLOSE`` ends ``events``: features, shape (len(names),), and quote, shape (3,).
+        """One bar, whose ``CLOSE`` ends ``events``: features, shape (len(names),), and ``QUOTE_COLUMNS``.
 
-        Raises ValueError where there is not exactly one ``CLOSE``.
+        Raises ValueError where there is not exactly one ``CLOSE``; the state is then of no more use.
         """
-        closes = np.count_nonzero(events["kind"] == _CLOSE)
-        if closes != 1:
-            raise ValueError(f"step: the events close {closes} bars; give it one bar, or use run")
         values = np.empty((1, len(self.names)))
-        quotes = np.empty((1, 3))
-        self._advance(events, state, values, quotes)
+        quotes = np.empty((1, len(QUOTE_COLUMNS)))
+        if self._advance(events, state, values, quotes) != 1:
+            closes = np.count_nonzero(events["kind"] == _CLOSE)
+            raise ValueError(f"step: the events close {closes} bars; give it one bar, or use run")
         return values[0], quotes[0]
 
-    def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> None:
-        advance(
+    def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> int:
+        return advance(  # type: ignore[no-any-return]
             events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
             s["filled"], self._scale, self.window, self._addresses, self._own, self._number, self._lookback,
             values, quotes,

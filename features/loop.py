@@ -66,6 +66,7 @@ def advance(
 
     ``scale`` is each stream's ticks per unit of price; ``addresses`` the features' machine code, each called
     with the history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
+    Returns the number of bars closed, or -1 where ``values`` has no row for one more.
     """
     streams = len(scale)
     bar = 0
@@ -93,6 +94,8 @@ def advance(
             if event.flags & _LAST:
                 _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times)
         elif kind == _CLOSE:
+            if bar == len(values):
+                return -1
             at = filled[0]
             if at == history.shape[1]:  # make room: the last window of bars moves to the front
                 for j in range(history.shape[0]):
@@ -121,6 +124,10 @@ def advance(
             quotes[bar, 0] = history[0, at, _PRICE]
             quotes[bar, 1] = history[0, at, _BID_STAT]
             quotes[bar, 2] = history[0, at, _ASK_STAT]
+            low, high = history[0, at, _LOW], history[0, at, _HIGH]
+            price = history[0, at, _PRICE]
+            quotes[bar, 3] = price if not low < price else low
+            quotes[bar, 4] = price if not high > price else high
             bar += 1
         elif kind == _SERIES:
             rows[streams + s, _PRICE] = event.price
@@ -130,6 +137,7 @@ def advance(
             rows[s, _INDEX_STAT] = event.price
         elif kind == _MARK:
             rows[s, _MARK_STAT] = event.price
+    return bar
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)

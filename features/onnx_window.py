@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numba
 import numpy as np
 import onnxruntime
 
@@ -79,8 +81,7 @@ class OnnxWindow(Params):
             )
         object.__setattr__(self, "_session", session)
         object.__setattr__(self, "_names", (taken.name, [said.name]))
-        object.__setattr__(self, "_mean", np.array(self.mean))
-        object.__setattr__(self, "_std", np.array(self.std))
+        object.__setattr__(self, "_scaler", np.array([self.mean, self.std]))
 
     def initial_state(self) -> State:
         return {
@@ -99,26 +100,13 @@ class OnnxWindow(Params):
         window, seen, spoken = state["window"], state["seen"], state["spoken"]
         infer, (taken, said) = self._session.run, self._names  # type: ignore[attr-defined]
         feed = {taken: window[None]}  # a view: the session reads the rows where they lie
-        older, newer = window[:-1], window[1:]
-        complete = np.isfinite(xs).all(axis=1).tolist()
-        rows = self.scale(xs)
-        count = int(seen[0])
+        scaler = self._scaler  # type: ignore[attr-defined]
         out = np.empty((len(xs), len(self.outputs)))
         for i in range(len(xs)):
-            if complete[i]:
-                older[:] = newer
-                window[-1] = rows[i]
-                count += 1
-                if count >= self.window:
-                    spoken[:] = infer(said, feed)[0][0]
+            if _push(window, seen, xs[i], scaler, self.clip):
+                spoken[:] = infer(said, feed)[0][0]
             out[i] = spoken
-        seen[0] = count
         return out
-
-    def scale(self, xs: np.ndarray) -> np.ndarray:
-        """Rows as the network sees them, float32, same shape."""
-        scaled = (xs - self._mean) / self._std  # type: ignore[attr-defined]
-        return np.clip(scaled, -self.clip, self.clip, out=scaled).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write ``params.json`` and ``network.onnx`` into ``folder``."""
@@ -145,6 +133,22 @@ class OnnxWindow(Params):
                 "the two files do not belong together, restore the folder or train again"
             )
         return cls(**{**fields, "network": network})
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _push(window, seen, x, scaler, clip):  # type: ignore[no-untyped-def]
+    """Move a complete row ``x`` into the window, scaled; whether there is now a full window to look at."""
+    for j in range(len(x)):
+        if not math.isfinite(x[j]):
+            return False
+    last = len(window) - 1
+    for i in range(last):
+        for j in range(len(x)):
+            window[i, j] = window[i + 1, j]
+    for j in range(len(x)):
+        window[last, j] = np.float32(min(max((x[j] - scaler[0, j]) / scaler[1, j], -clip), clip))
+    seen[0] += 1
+    return seen[0] > last
 
 
 def inference_session(network: bytes) -> onnxruntime.InferenceSession:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 from nautilus_trader.model import (
     ClientOrderId,
     LiquiditySide,
@@ -16,10 +17,10 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
-from features.messages import REGIMES, FeatureBar, Forecast, RegimeState, RiskState, VolatilityState
+from features.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies.config import StrategyConfig
 from strategies.door import admit
-from strategies.handover import only_reduce, stand_down, why_not
+from strategies.handover import CLOSED, only_reduce, stand_down, why_not
 from strategies.policy import (
     Cancel,
     Decision,
@@ -75,6 +76,20 @@ FILL_COLUMNS = [
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 _NAN = math.nan
+_SILENCE = BarState(
+    0,
+    np.empty(0),
+    _NAN,
+    _NAN,
+    _NAN,
+    _NAN,
+    _NAN,
+    RegimeState(-1, (_NAN, _NAN, _NAN)),
+    VolatilityState(_NAN, _NAN, False),
+    Forecast(_NAN, _NAN),
+    RiskState("halted", 0.0, _NAN, 0.0),
+)
+"""Before the first bar."""
 
 
 class _Order:
@@ -99,7 +114,7 @@ class _Order:
 class GatedStrategy(Strategy):
     """Trades one instrument by a pure policy, inside its regimes, its permit and its caps.
 
-    At every ``FeatureBar`` it builds a ``MarketView`` of the bar's messages and its own orders, lets the
+    At every ``BarState`` it builds a ``MarketView`` of the bar and its own orders, lets the
     policy decide, sends what passes the door and leaves one decision record. When the strategy does not own
     the regime (or no model is valid, or trading is halted) its orders that add risk are cancelled, and its
     position is closed or worked out reduce-only as ``on_leave`` says; halted always closes it.
@@ -118,11 +133,7 @@ class GatedStrategy(Strategy):
         self._labels = config.settings.labels
         self._flattens = config.settings.on_leave == "flatten"
         self._trigger = _TRIGGERS[config.settings.stop_trigger]
-        self._regime = RegimeState(0, -1, (_NAN, _NAN, _NAN))
-        self._volatility = VolatilityState(0, _NAN, _NAN, False)
-        self._forecast = Forecast(0, _NAN, _NAN)
-        self._risk = RiskState(0, "halted", 0.0, _NAN, 0.0)
-        self._price = _NAN
+        self._bar = _SILENCE
         self._position = 0.0
         self._entry = _NAN
         self._orders: dict[str, _Order] = {}
@@ -137,15 +148,7 @@ class GatedStrategy(Strategy):
 
     def on_start(self) -> None:
         self._recover()
-        watch, priority = self._c.guard.watch, self._c.priority
-        for topic, handler in (
-            ("regime", self._on_regime),
-            ("volatility", self._on_volatility),
-            ("forecast", self._on_forecast),
-            ("risk", self._on_risk),
-            ("features", self._on_features),
-        ):
-            self.subscribe_topic(topic, watch(self, handler), priority=priority)
+        self.subscribe_topic("bar", self._c.guard.watch(self, self._on_bar), priority=self._c.priority)
 
     def on_stop(self) -> None:
         """Orders that could add risk go; the rest as ``flatten_on_stop`` says."""
@@ -182,39 +185,19 @@ class GatedStrategy(Strategy):
             self._orders[str(order.client_order_id)] = known
         self._working = None
 
-    # -- the bar's messages, the features last ---------------------------------------------------------------
+    # -- the bar ---------------------------------------------------------------------------------------------
 
-    def _on_regime(self, state: RegimeState) -> None:
-        self._regime = state
-
-    def _on_volatility(self, state: VolatilityState) -> None:
-        self._volatility = state
-
-    def _on_forecast(self, forecast: Forecast) -> None:
-        self._forecast = forecast
-
-    def _on_risk(self, state: RiskState) -> None:
-        self._risk = state
-
-    def _on_features(self, bar: FeatureBar) -> None:
-        ts, regime, volatility, forecast, risk = (
-            bar.ts,
-            self._regime,
-            self._volatility,
-            self._forecast,
-            self._risk,
-        )
-        price = self._price = bar.price
-        label = regime.label if regime.ts == ts else -1  # a stage that fell silent has no valid word
-        owned = label in self._labels
-        limits = self._limits(risk, owned, volatility.risk_on, price)
+    def _on_bar(self, bar: BarState) -> None:
+        self._bar = bar
+        regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
+        owned = regime.label in self._labels
         view = MarketView(
-            ts,
-            price,
+            bar.ts,
+            bar.price,
             bar.bid,
             bar.ask,
-            bar.values,
-            label,
+            bar.features,
+            regime.label,
             regime.posterior,
             volatility.volatility,
             volatility.bar_volatility,
@@ -228,15 +211,15 @@ class GatedStrategy(Strategy):
             self._position,
             self._entry,
             self._view_orders(),
-            limits,
+            self._limits(risk, owned, volatility.risk_on, bar.price),
         )
-        wish = self.policy.decide(view) if price > 0 else Decision("none", "no price")
-        if ts <= self._c.trade_from:
+        wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "no price")
+        if bar.ts <= self._c.trade_from:
             return
         self._send(self._leftovers())
-        reason = why_not(label, owned, risk.permit)
+        reason = why_not(regime.label, owned, risk.permit)
         if reason:
-            leave = risk.permit == "halted" or (self._flattens and not owned)
+            leave = risk.permit in CLOSED or (self._flattens and not owned)
             decision = stand_down(view, reason) if leave else only_reduce(view, wish, reason)
         else:
             decision = wish
@@ -307,16 +290,15 @@ class GatedStrategy(Strategy):
             self._send(passed.intents)
         ids = ",".join(self._between)
         self._between.clear()
-        regime, volatility = self._regime, self._volatility
         self._c.decisions.append(
             (
                 view.ts,
                 self._c.name,
                 str(self._iid),
                 REGIMES[view.regime] if view.regime >= 0 else "none",
-                *regime.posterior,
-                volatility.volatility,
-                volatility.risk_on,
+                *view.posterior,
+                view.volatility,
+                view.risk_on,
                 view.p_up,
                 view.p_down,
                 blake2b(view.features.tobytes(), digest_size=8).hexdigest(),
@@ -428,7 +410,8 @@ class GatedStrategy(Strategy):
         if order.quantity - order.filled < 0.5 * self._spec.size_increment:
             del self._orders[key]
         fee = 0.0 if fill.commission is None else fill.commission.as_double()
-        label = self._regime.label
+        bar = self._bar
+        label = bar.regime.label
         self._c.fills.append(
             (
                 fill.ts_event,
@@ -439,9 +422,9 @@ class GatedStrategy(Strategy):
                 fill.last_px.as_double(),
                 fee,
                 fill.liquidity_side is LiquiditySide.MAKER,
-                self._price,
+                bar.price,
                 REGIMES[label] if label >= 0 else "none",
-                self._volatility.risk_on,
+                bar.volatility.risk_on,
             )
         )
 
@@ -460,8 +443,8 @@ class GatedStrategy(Strategy):
         orders = self._view_orders()
         intents = self.policy.protect(self._position, self._entry, orders)
         if intents:
-            limits = Limits(self._risk.permit, False, 0.0, "", 0.0)  # protection never adds
-            self._send(admit(intents, self._position, orders, limits, self._price, self._spec).intents)
+            limits = Limits(self._bar.risk.permit, False, 0.0, "", 0.0)  # protection never adds
+            self._send(admit(intents, self._position, orders, limits, self._bar.price, self._spec).intents)
 
 
 def _nothing(_event: Any) -> None:

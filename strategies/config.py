@@ -39,13 +39,13 @@ class StrategyConfig:
     risk : RiskSettings
         Limits common to all strategies.
     priority : int
-        On the message bus, lower than every stage's and the governor's, distinct for each strategy.
+        On the message bus, distinct for each strategy.
     bars_per_year, horizon
         Measured bars a year and the bars a volatility forecast covers, to annualise it.
     maker_fee : float
         Fraction of notional.
     features : tuple of str
-        Names of the values of a ``FeatureBar``.
+        Names of the features of a ``BarState``.
     trade_from : int
         Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
     decisions, fills : Log

@@ -78,16 +78,20 @@ class RiskSettings(Settings):
         )
 
 
-PERMITS = ("halted", "reduce_only", "active")
+PERMITS = ("halted", "reduce_only", "active", "liquidated")
 """Trading permits, in the order of the governor's ``permit`` output."""
+
+_ACTIVE, _LIQUIDATED = float(PERMITS.index("active")), float(PERMITS.index("liquidated"))
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawdownGovernor(Params):
     """Equity in, permit and size factor out. Until the first equity it is silent, and ``judge`` halts.
 
-    Inputs are ``time`` (seconds since the epoch) and ``equity``; outputs ``permit`` (index into ``PERMITS``),
-    ``size_factor`` and ``drawdown``. Lost capital (equity of zero or less) halts for good.
+    Inputs are ``time`` (seconds since the epoch), ``equity`` and ``excess_margin``: equity at the bar's worst
+    price less the maintenance margin of what is held, NaN where nothing can be liquidated. Outputs are
+    ``permit`` (index into ``PERMITS``), ``size_factor`` and ``drawdown``. Lost capital (equity of zero or
+    less) halts for good, and so does liquidation: an excess margin of zero or less.
 
     Parameters
     ----------
@@ -98,7 +102,7 @@ class DrawdownGovernor(Params):
     """
 
     kind: ClassVar[str] = "drawdown_governor"
-    inputs: ClassVar[tuple[str, ...]] = ("time", "equity")
+    inputs: ClassVar[tuple[str, ...]] = ("time", "equity", "excess_margin")
     outputs: ClassVar[tuple[str, ...]] = ("permit", "size_factor", "drawdown")
 
     reduce_at: float = 0.05
@@ -108,11 +112,11 @@ class DrawdownGovernor(Params):
     pause: float = 86_400.0
 
     def initial_state(self) -> State:
-        # peak, reduced (0 or 1), paused until (seconds, NaN = not paused), drawdown last seen
-        return {"governor": np.array([np.nan, 0.0, np.nan, np.nan])}
+        # peak, reduced (0 or 1), paused until (seconds, NaN = not paused), drawdown last seen, liquidated
+        return {"governor": np.array([np.nan, 0.0, np.nan, np.nan, 0.0])}
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
-        return self.run(x.reshape(1, 2), state)[0]
+        return self.run(x.reshape(1, 3), state)[0]
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
         state = self.initial_state() if state is None else state
@@ -121,12 +125,12 @@ class DrawdownGovernor(Params):
         _run(np.ascontiguousarray(xs, dtype=np.float64), state["governor"], levels, out)
         return out
 
-    def judge(self, state: State, ts: int, equity: float) -> RiskState:
+    def judge(self, state: State, ts: int, equity: float, excess_margin: float = math.nan) -> RiskState:
         """One bar: what strategies may do at ``ts`` (ns) with this ``equity``."""
-        permit, factor, drawdown = self.step(state, np.array([ts / 1e9, equity])).tolist()
+        permit, factor, drawdown = self.step(state, np.array([ts / 1e9, equity, excess_margin])).tolist()
         if math.isnan(permit):
-            return RiskState(ts, "halted", 0.0, equity, 0.0)
-        return RiskState(ts, PERMITS[int(permit)], factor, equity, drawdown)
+            return RiskState("halted", 0.0, equity, 0.0)
+        return RiskState(PERMITS[int(permit)], factor, equity, drawdown)
 
 
 @numba.njit(cache=True)
@@ -148,9 +152,13 @@ def _run(xs, state, levels, out):  # type: ignore[no-untyped-def]
                     state[1] = 1.0
                 elif state[3] <= recover_at:
                     state[1] = 0.0
+        if xs[i, 2] <= 0.0:
+            state[4] = 1.0
         if state[3] != state[3]:
             out[i, 0] = out[i, 1] = out[i, 2] = math.nan
+        elif state[4] == 1.0:
+            out[i, 0], out[i, 1], out[i, 2] = _LIQUIDATED, 0.0, state[3]
         elif state[2] == state[2]:
             out[i, 0], out[i, 1], out[i, 2] = 0.0, 0.0, state[3]
         else:
-            out[i, 0], out[i, 1], out[i, 2] = 2.0, reduce_factor if state[1] == 1.0 else 1.0, state[3]
+            out[i, 0], out[i, 1], out[i, 2] = _ACTIVE, reduce_factor if state[1] == 1.0 else 1.0, state[3]

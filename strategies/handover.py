@@ -3,11 +3,14 @@
 from features.messages import REGIMES
 from strategies.policy import Cancel, Decision, Intent, MarketView, Place
 
+CLOSED = ("halted", "liquidated")
+"""Permits under which nothing may be held."""
+
 
 def why_not(label: int, owned: bool, permit: str) -> str:
     """Why no new risk may be taken, or ``""``."""
-    if permit == "halted":
-        return "trading halted"
+    if permit in CLOSED:
+        return "trading halted" if permit == "halted" else permit
     if label < 0:
         return "no valid model"
     if not owned:

@@ -59,7 +59,7 @@ class Limits(NamedTuple):
     ``bound`` the cap that says so; ``margin`` the further contracts that free margin carries.
     """
 
-    permit: str  # "active", "reduce_only" or "halted"
+    permit: str  # "active", "reduce_only", "halted" or "liquidated"
     may_add: bool  # the permit is active, and the strategy owns the regime of a valid model
     quantity: float
     bound: str
@@ -67,7 +67,7 @@ class Limits(NamedTuple):
 
 
 class MarketView(NamedTuple):
-    """Everything a policy may look at, at one bar. All of it comes from the bar's messages and the strategy's
+    """Everything a policy may look at, at one bar. All of it comes from the bar's message and the strategy's
     own orders, so that a replay sees what a faithful run and a live session see."""
 
     ts: int  # bar close, ns

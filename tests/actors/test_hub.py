@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from nautilus_trader.model import (
-    ActorId,
     AggressorSide,
     BookAction,
     BookOrder,
@@ -27,7 +26,8 @@ from features.bars import ClockBars
 from features.causal import copy_state
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
-from features.messages import FeatureBar, SeriesValue
+from features.messages import BarState, SeriesValue
+from tests.actors.idle import idle_governor
 
 S = 10**9
 T0 = 1_700_000_000 * S
@@ -44,18 +44,28 @@ FEATURES = (
 )
 
 
+class Echo:
+    """A stage that says the same of every bar."""
+
+    def __init__(self, row: list[float]) -> None:
+        self._row = np.array(row)
+
+    def step(self, ts: int, row: np.ndarray) -> np.ndarray:
+        return self._row
+
+
 class Hub(FeatureHub):
     """A hub without a node: keeps what it would publish."""
 
     def __init__(self, config: HubConfig) -> None:
         super().__init__(config)
-        self.published: list[FeatureBar] = []
+        self.published: list[BarState] = []
 
     def publish_message(self, topic: str, message: Any) -> None:
-        assert topic == "features"
+        assert topic == "bar"
         self.published.append(message)
 
-    def close(self, t1: int) -> FeatureBar:
+    def close(self, t1: int) -> BarState:
         """Fire the timer of the bar that ends at ``t1``."""
         self._fire(SimpleNamespace(ts_event=t1 + GRACE))
         return self.published[-1]
@@ -74,7 +84,18 @@ def hub() -> Hub:
         HubStream(SPOT, "quotes", False, False, False, False),
     )
     guard = RunGuard()
-    made = Hub(HubConfig(ActorId("HUB-1"), _kernel(), streams, ClockBars(), guard, ("oi",)))
+    made = Hub(
+        HubConfig(
+            governor=idle_governor(guard),
+            kernel=_kernel(),
+            streams=streams,
+            bars=ClockBars(),
+            regime=Echo([0.2, 0.7, 0.1, 1.0]),
+            volatility=Echo([0.01, 0.001, 1.0]),
+            forecast=None,
+            guard=guard,
+        )
+    )
     made.guard = guard  # type: ignore[attr-defined]
     return made
 
@@ -161,12 +182,14 @@ def test_bar_by_bar_equals_one_batch(hub: Hub) -> None:
     merged = ClockBars().closes().merge(sort_events(events), T0, T0 + 60 * S)
     table, quotes = _kernel().run(merged)
     assert [bar.ts for bar in hub.published] == table.ts.tolist()
-    np.testing.assert_array_equal([bar.values for bar in hub.published], table.values)
-    np.testing.assert_array_equal([(bar.price, bar.bid, bar.ask) for bar in hub.published], quotes)
+    np.testing.assert_array_equal([bar.features for bar in hub.published], table.values)
+    np.testing.assert_array_equal(
+        [(bar.price, bar.bid, bar.ask, bar.low, bar.high) for bar in hub.published], quotes
+    )
     assert np.isfinite(table.values).mean() > 0.8  # it was not all unknown
-    assert [bar.ready for bar in hub.published] == np.isfinite(table.values).all(axis=1).tolist()
-    assert hub.published[-1].ready or hub.published[-2].ready
-    assert not hub.published[0].ready
+    assert {bar.regime for bar in hub.published} == {(1, (0.2, 0.7, 0.1))}
+    assert {bar.volatility for bar in hub.published} == {(0.01, 0.001, True)}
+    assert {bar.risk.permit for bar in hub.published} == {"halted"}
 
 
 def test_an_event_before_its_bars_timer_waits_for_the_next_bar(hub: Hub) -> None:
@@ -174,7 +197,7 @@ def test_an_event_before_its_bars_timer_waits_for_the_next_bar(hub: Hub) -> None
     hub.on_trade(_trade(T0 + S - 1))
     hub.on_trade(_trade(T0 + S))  # the next bar's, though the timer comes 100 ms later
     hub.on_trade(_trade(T0 + S + GRACE - 1))
-    counts = [hub.close(T0 + i * S).values[FEATURES.index("trade_count_1")] for i in (1, 2, 3)]
+    counts = [hub.close(T0 + i * S).features[FEATURES.index("trade_count_1")] for i in (1, 2, 3)]
     assert counts == [1, 2, 0]
     assert hub.late == 0
 
@@ -183,7 +206,7 @@ def test_an_event_within_the_grace_still_finds_its_bar(hub: Hub) -> None:
     hub.close(T0)
     hub.on_trade(_trade(T0 + S))
     hub.on_trade(_trade(T0 + S - 1))  # handed over late, but before the timer
-    counts = [hub.close(T0 + i * S).values[FEATURES.index("trade_count_1")] for i in (1, 2)]
+    counts = [hub.close(T0 + i * S).features[FEATURES.index("trade_count_1")] for i in (1, 2)]
     assert counts == [1, 1]
     assert hub.late == 0
 
@@ -191,14 +214,13 @@ def test_an_event_within_the_grace_still_finds_its_bar(hub: Hub) -> None:
 def test_an_event_after_its_bar_was_closed_goes_into_the_next_and_is_counted(hub: Hub) -> None:
     hub.close(T0 + S)
     hub.on_trade(_trade(T0 + S - 1))
-    assert hub.close(T0 + 2 * S).values[FEATURES.index("trade_count_1")] == 1
+    assert hub.close(T0 + 2 * S).features[FEATURES.index("trade_count_1")] == 1
     assert hub.late == 1
 
 
 def test_bars_close_without_events(hub: Hub) -> None:
     first = hub.close(T0 + S)
     assert first.ts == T0 + S
-    assert not first.ready
     assert np.isnan(first.price)
     hub.on_trade(_trade(T0 + S + 1, price=101.5))
     levels = [(BookAction.ADD, OrderSide.BUY, 101.0, 1.0), (BookAction.ADD, OrderSide.SELL, 102.0, 1.0)]
@@ -207,8 +229,8 @@ def test_bars_close_without_events(hub: Hub) -> None:
     for i in (3, 4):
         quiet = hub.close(T0 + i * S)
         assert (quiet.price, quiet.bid, quiet.ask) == (101.5, 101.0, 102.0)
-        assert quiet.values[FEATURES.index("trade_count_1")] == 0
-        assert quiet.values[FEATURES.index("log_return_1")] == 0
+        assert quiet.features[FEATURES.index("trade_count_1")] == 0
+        assert quiet.features[FEATURES.index("log_return_1")] == 0
 
 
 def test_a_saved_hub_goes_on_as_if_never_stopped(hub: Hub) -> None:
@@ -220,8 +242,8 @@ def test_a_saved_hub_goes_on_as_if_never_stopped(hub: Hub) -> None:
     for one in (hub, again):
         one.on_trade(_trade(T0 + S + 1, price=103.0))
         one.close(T0 + 2 * S)
-    np.testing.assert_array_equal(again.published[-1].values, hub.published[-1].values)
-    assert again.published[-1].values[0] == pytest.approx(np.log(1.03))
+    np.testing.assert_array_equal(again.published[-1].features, hub.published[-1].features)
+    assert again.published[-1].features[0] == pytest.approx(np.log(1.03))
 
 
 def test_a_failing_handler_is_recorded_and_stops_the_run(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
-"""The replay actor and the player of slow series, on the clock of a real backtest engine."""
+"""The replay actor, on the clock of a real backtest engine."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
@@ -11,16 +11,15 @@ from nautilus_trader.model import AccountType, ActorId, Money, OmsType, Venue
 
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from actors.series import SeriesConfig, SeriesPlayer
+from features.messages import BarState
+from tests.actors.idle import idle_governor
 from tests.strategies.tiny_market import START, S, linear_perpetual, quotes
-
-TOPICS = ("regime", "volatility", "forecast", "features", "series")
 
 
 @dataclasses.dataclass(frozen=True)
 class EarConfig:
     actor_id: ActorId
-    heard: list[tuple[int, str, Any]]
+    heard: list[tuple[int, BarState]]
 
 
 class Ear(DataActor):
@@ -31,15 +30,29 @@ class Ear(DataActor):
         self._c = config
 
     def on_start(self) -> None:
-        for priority, topic in enumerate(TOPICS, start=1):
-            self.subscribe_topic(topic, self._hear(topic), priority=priority)
-
-    def _hear(self, topic: str) -> Any:
-        return lambda message: self._c.heard.append((self.clock.timestamp_ns(), topic, message))
+        self.subscribe_topic("bar", lambda bar: self._c.heard.append((self.clock.timestamp_ns(), bar)))
 
 
-def _run(actor: DataActor, seconds: int = 10) -> list[tuple[int, str, Any]]:
-    heard: list[tuple[int, str, Any]] = []
+def _run(
+    recording: Recording,
+    *,
+    publish_delay: int = 0,
+    interval: int | None = None,
+    on_bar: Callable[[int], None] | None = None,
+    seconds: int = 10,
+) -> list[tuple[int, BarState]]:
+    heard: list[tuple[int, BarState]] = []
+    guard = RunGuard()
+    replay = ReplayActor(
+        ReplayConfig(
+            governor=idle_governor(guard),
+            recording=recording,
+            publish_delay=publish_delay,
+            interval=interval,
+            guard=guard,
+            on_bar=on_bar,
+        )
+    )
     engine = BacktestEngine(
         BacktestEngineConfig(
             shutdown_on_error=True,
@@ -59,10 +72,11 @@ def _run(actor: DataActor, seconds: int = 10) -> list[tuple[int, str, Any]]:
         engine.add_instrument(instrument)
         engine.add_data(quotes(instrument, [100.0] * seconds))
         engine.add_actor(Ear(EarConfig(ActorId("EAR-1"), heard)))
-        engine.add_actor(actor)
+        engine.add_strategy(replay)
         engine.run(start=START, end=START + seconds * S)
     finally:
         engine.dispose()
+    assert guard.failures == []
     return heard
 
 
@@ -73,54 +87,33 @@ def _recording(ts: np.ndarray, *, forecast: bool = True) -> Recording:
     regime = np.column_stack((0.2 + 0 * i, 0.7 + 0 * i, 0.1 + 0 * i, np.where(i == 0, np.nan, 1.0)))
     volatility = np.column_stack((0.01 * i, 0.001 * i, np.where(i == 0, np.nan, i % 2)))
     said = np.column_stack((0.5 + 0 * i, 0.25 + 0 * i)) if forecast else None
-    return Recording(ts, features, np.column_stack((100 + i, 99 + i, 101 + i)), regime, volatility, said)
+    return Recording(
+        ts, features, np.column_stack((100 + i, 99 + i, 101 + i, 98 + i, 102 + i)), regime, volatility, said
+    )
 
 
 def test_each_bar_is_published_when_the_hub_would_have() -> None:
     ts = START + np.arange(1, 6) * S
-    bars: list[int] = []
-    config = ReplayConfig(ActorId("R-1"), _recording(ts), S // 10, S, RunGuard(), bars.append)
-    heard = _run(ReplayActor(config))
-    assert [(at, topic) for at, topic, _ in heard] == [
-        (int(t) + S // 10, topic) for t in ts for topic in ("regime", "volatility", "forecast", "features")
-    ]
-    assert bars == ts.tolist()
-    first, second = [m for _, topic, m in heard if topic == "features"][:2]
-    assert (first.ts, first.ready, first.price, first.bid, first.ask) == (
-        START + S,
-        False,
-        100.0,
-        99.0,
-        101.0,
-    )
-    assert (second.ready, second.values.tolist()) == (True, [1.0, 1.0])
-    regimes = [m for _, topic, m in heard if topic == "regime"]
-    assert [m.label for m in regimes[:2]] == [-1, 1]  # NaN: no model has spoken
-    assert regimes[1].posterior == (0.2, 0.7, 0.1)
-    gates = [m.risk_on for _, topic, m in heard if topic == "volatility"]
+    closed: list[int] = []
+    heard = _run(_recording(ts), publish_delay=S // 10, interval=S, on_bar=closed.append)
+    assert [at for at, _ in heard] == (ts + S // 10).tolist()
+    assert closed == [bar.ts for _, bar in heard] == ts.tolist()
+    first, second = (bar for _, bar in heard[:2])
+    assert (first.price, first.bid, first.ask, first.low, first.high) == (100.0, 99.0, 101.0, 98.0, 102.0)
+    assert second.features.tolist() == [1.0, 1.0]
+    assert [bar.regime.label for _, bar in heard[:2]] == [-1, 1]  # NaN: no model has spoken
+    assert second.regime.posterior == (0.2, 0.7, 0.1)
+    gates = [bar.volatility.risk_on for _, bar in heard]
     assert gates == [False, True, False, True, False]  # silence is risk off
+    assert second.forecast == (0.5, 0.25)
 
 
 def test_bars_at_irregular_times() -> None:
     ts = START + np.array([1, 2, S, S + 1, 3 * S, 7 * S + 5])
-    config = ReplayConfig(ActorId("R-1"), _recording(ts, forecast=False), 0, None, RunGuard())
-    heard = _run(ReplayActor(config))
-    assert [at for at, topic, _ in heard if topic == "features"] == ts.tolist()
-    assert "forecast" not in {topic for _, topic, _ in heard}
+    heard = _run(_recording(ts, forecast=False))
+    assert [at for at, _ in heard] == ts.tolist()
+    assert all(np.isnan(bar.forecast).all() for _, bar in heard)
 
 
 def test_nothing_recorded() -> None:
-    config = ReplayConfig(ActorId("R-1"), _recording(np.array([], np.int64)), 0, None, RunGuard())
-    assert _run(ReplayActor(config)) == []
-
-
-def test_slow_series_come_at_their_publication_times() -> None:
-    oi = (START + np.array([-5, S, 3 * S, 3 * S, 20 * S]), np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
-    mood = (START + np.array([2 * S]), np.array([-1.0]))
-    heard = _run(SeriesPlayer(SeriesConfig(ActorId("S-1"), {"oi": oi, "mood": mood}, RunGuard())))
-    assert [(at, m.name, m.ts_init, m.value) for at, _, m in heard] == [
-        (START + S, "oi", START + S, 2.0),
-        (START + 2 * S, "mood", START + 2 * S, -1.0),
-        (START + 3 * S, "oi", START + 3 * S, 3.0),
-        (START + 3 * S, "oi", START + 3 * S, 4.0),
-    ]
+    assert _run(_recording(np.array([], np.int64))) == []

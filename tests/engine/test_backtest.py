@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import small_market
 
-from actors import hub
+from actors import hub, records
 from engine.backtest import play, run_backtest
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report import summary, write_report
 from engine.training import train
-from features.events import EventKind
+from features.events import LAST, EventKind
 from strategies.momentum import MomentumPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -150,13 +150,13 @@ def test_ctrl_c_leaves_a_readable_partial_run(trained: RunConfig, tmp_path: Path
     script.write_text(
         "import sys, time\n"
         "import actors.governor as g\n"
-        "judge = g.RiskGovernor._on_features\n"
-        "def slowly(self, bar):\n"
-        "    if bar.ts > self._c.trade_from:\n"
+        "judge = g.RiskGovernor.judge\n"
+        "def slowly(self, ts, *args):\n"
+        "    if ts > self._c.trade_from:\n"
         "        print('bar', flush=True)\n"
         "        time.sleep(0.02)\n"
-        "    judge(self, bar)\n"
-        "g.RiskGovernor._on_features = slowly\n"
+        "    return judge(self, ts, *args)\n"
+        "g.RiskGovernor.judge = slowly\n"
         "from engine.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -228,14 +228,16 @@ def test_a_component_that_fails_leaves_the_partial_run(
 def test_a_failure_in_reading_raw_data_is_no_quiet_end(
     trained: RunConfig, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    honest = hub._pack
+    honest = records.pack
+    planted = {records.code(EventKind[kind], 0, flags) for flags in (0, LAST)}
 
-    def fails(ts: int, what: int, *values: float) -> bytes:
-        if what == EventKind[kind] and ts > small_market.SPLIT + 200 * 10**9:
+    def fails(ts: int, field: int, *values: float) -> bytes:
+        if field in planted and ts > small_market.SPLIT + 200 * 10**9:
             raise ZeroDivisionError("planted in raw data")
-        return honest(ts, what, *values)
+        return honest(ts, field, *values)
 
-    monkeypatch.setattr(hub, "_pack", fails)
+    for module in (records, hub):
+        monkeypatch.setattr(module, "pack", fails)
     config = trained.model_copy(update={"features": ("funding_rate", "mark_basis", "book_imbalance_5")})
     market = Market(config)
     outcome = play(market, market.models(), "faithful")

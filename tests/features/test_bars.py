@@ -142,7 +142,8 @@ def test_features_of_external_bars_equal_those_computed_from_the_bars() -> None:
     table, quotes = FeatureKernel(names, [StreamSpec("perp", 0.01, frozenset(("ohlcv",)))]).run(merged)
     assert table.ts.tolist() == ts.tolist()
     np.testing.assert_array_equal(quotes[:, 0], close)
-    assert np.isnan(quotes[:, 1:]).all()
+    assert np.isnan(quotes[:, 1:3]).all()
+    np.testing.assert_array_equal(quotes[:, 3:], np.column_stack((low, high)))
 
     bars = pd.DataFrame({"high": high, "low": low, "close": close, "volume": volume})
     returns = np.log(bars.close).diff()

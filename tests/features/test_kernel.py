@@ -80,7 +80,9 @@ def test_features_equal_the_naive_computation(seed: int, w: int) -> None:
         assert np.isfinite(expected).any(), f"{name} is never known on these events: they do not test it"
         np.testing.assert_allclose(table.column(name), expected, rtol=1e-9, atol=1e-12, err_msg=name)
     perp = naive_bars(events, (0.1, 0.1), len(SERIES))[0]
-    np.testing.assert_allclose(quotes, perp[["price", "bid", "ask"]].to_numpy(), rtol=1e-12)
+    perp["below"], perp["above"] = perp[["low", "price"]].min(axis=1), perp[["high", "price"]].max(axis=1)
+    told = perp[["price", "bid", "ask", "below", "above"]].to_numpy()
+    np.testing.assert_allclose(quotes, told, rtol=1e-12)
     np.testing.assert_array_equal(table.ts, events["ts"][events["kind"] == K.CLOSE])
 
 

@@ -9,7 +9,6 @@ from loopback import LoopbackVenue, small_market
 from nautilus_trader.config import DataClientConfig
 from toy import toy_config
 
-from engine.assembly import Components
 from engine.cli import main
 from engine.config import load_config
 from engine.errors import BeaufortError
@@ -37,8 +36,7 @@ def test_a_node_is_built_without_network(venue, environment, tmp_path):
     config = _config(venue, tmp_path, f"live.environment={environment}")
     source = venue_source(config.live)
     assert config.data.streams["perp"].instrument.endswith(f".{source.venue}")
-    nothing = Components(actors=[], strategies=[], hub=None, stages={}, governor=None, traders={})
-    node = build_node(config, config.live, nothing, source, tmp_path)
+    node = build_node(config, config.live, [], source, tmp_path)
     assert str(node.trader_id) == "BEAUFORT-001"
     node.dispose()
 

@@ -8,21 +8,22 @@ from strategies.governor import DrawdownGovernor, RiskSettings, StopSettings
 from tests.conformance import check_laws
 
 DAY = 86_400.0
-HALTED, REDUCE_ONLY, ACTIVE = range(3)
+HALTED, REDUCE_ONLY, ACTIVE, LIQUIDATED = range(4)
 
 
-def run(equity, step=3_600.0, **levels):
+def run(equity, excess=np.nan, step=3_600.0, **levels):
     governor = DrawdownGovernor(**levels)
-    xs = np.column_stack((step * np.arange(len(equity)), equity))
+    xs = np.column_stack((step * np.arange(len(equity)), equity, np.broadcast_to(excess, len(equity))))
     return governor.run(xs)
 
 
 def test_laws():
     rng = np.random.default_rng(3)
     equity = 100 * np.exp(np.cumsum(0.02 * rng.standard_normal(300)))
-    xs = np.column_stack((3_600.0 * np.arange(300), equity))
+    excess = np.where(np.arange(300) < 280, equity, equity - equity[280])
+    xs = np.column_stack((3_600.0 * np.arange(300), equity, excess))
     out = DrawdownGovernor().run(xs)
-    assert {0.0, 2.0} == set(out[:, 0])  # the path meets pauses
+    assert {0.0, 2.0, 3.0} == set(out[:, 0])  # the path meets pauses and ends in liquidation
     assert {0.0, 0.5, 1.0} == set(out[:, 1])
     check_laws(DrawdownGovernor(), xs)
 
@@ -56,6 +57,12 @@ def test_lost_capital_halts_for_good():
     assert out[1:, 0].tolist() == [HALTED] * 61
 
 
+def test_liquidation_ends_trading_for_good():
+    out = run([100.0, 99.0, 98.0, 99.0, 200.0], excess=[np.nan, 0.5, 0.0, np.nan, 150.0])
+    assert out[:, 0].tolist() == [ACTIVE, ACTIVE, LIQUIDATED, LIQUIDATED, LIQUIDATED]
+    assert out[:, 1].tolist() == [1, 1, 0, 0, 0]
+
+
 def test_missing_equity_carries_the_last_word_and_silence_comes_first():
     out = run([np.nan, 100, 94, np.nan])
     assert np.isnan(out[0]).all()
@@ -67,8 +74,8 @@ def test_judge_speaks_the_message():
     governor = RiskSettings(pause="1h").governor()
     state = governor.initial_state()
     ts = 1_700_000_000 * 10**9
-    assert governor.judge(state, ts, float("nan"))[1:3] == ("halted", 0.0)
-    assert governor.judge(state, ts, 100.0) == (ts, "active", 1.0, 100.0, 0.0)
+    assert governor.judge(state, ts, float("nan"))[:2] == ("halted", 0.0)
+    assert governor.judge(state, ts, 100.0) == ("active", 1.0, 100.0, 0.0)
     assert governor.judge(state, ts + 10**9, 89.0).permit == "halted"
     assert governor.judge(state, ts + 3_600 * 10**9, 89.0).permit == "halted"
     assert governor.judge(state, ts + 3_602 * 10**9, 89.0).permit == "active"

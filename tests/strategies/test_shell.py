@@ -157,7 +157,7 @@ def test_a_gap_between_bundles_takes_no_risk():
 
 
 def test_a_silent_regime_stage_is_no_valid_model():
-    played = play(MOMENTUM, [100.0] * 4, lambda i: Says(silent=i >= 2, **UP), risk=STOP)
+    played = play(MOMENTUM, [100.0] * 4, lambda i: Says(regime=TREND if i < 2 else -1, **UP), risk=STOP)
     assert played.at(1)["regime"] == "trend"
     assert (played.at(2)["regime"], played.at(2)["reason"]) == ("none", "no valid model")
 

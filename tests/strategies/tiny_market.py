@@ -38,7 +38,7 @@ from nautilus_trader.model import (
 )
 
 from actors.guard import RunGuard
-from features.messages import FeatureBar, Forecast, RegimeState, RiskState, VolatilityState
+from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies import GatedStrategy, PolicySettings, StrategyConfig, build
 from strategies.base import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.governor import RiskSettings
@@ -105,7 +105,6 @@ class Says:
     permit: str = "active"
     size_factor: float = 1.0
     equity: float = 10_000.0
-    silent: bool = False  # the regime stage publishes nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,17 +139,22 @@ class Script(DataActor):
             return
         ts = START + (i + 1) * S
         said = self._c.says(i)
-        if not said.silent:
-            posterior = tuple(1.0 if k == said.regime else 0.0 for k in range(3))
-            self.publish_message("regime", RegimeState(ts, said.regime, posterior))
-        self.publish_message(
-            "volatility", VolatilityState(ts, said.volatility, said.volatility, said.risk_on)
-        )
-        self.publish_message("forecast", Forecast(ts, said.up, said.down))
-        self.publish_message("risk", RiskState(ts, said.permit, said.size_factor, said.equity, 0.0))
+        posterior = tuple(1.0 if k == said.regime else 0.0 for k in range(3))
         price, half = self._c.prices[i], HALF_SPREAD
-        values = np.array([float(i), price])
-        self.publish_message("features", FeatureBar(ts, values, True, price, price - half, price + half))
+        bar = BarState(
+            ts,
+            np.array([float(i), price]),
+            price,
+            price - half,
+            price + half,
+            price,
+            price,
+            RegimeState(said.regime, posterior),
+            VolatilityState(said.volatility, said.volatility, said.risk_on),
+            Forecast(said.up, said.down),
+            RiskState(said.permit, said.size_factor, said.equity, 0.0),
+        )
+        self.publish_message("bar", bar)
 
 
 @dataclasses.dataclass

@@ -1,0 +1,177 @@
+"""The governor's shell in a real backtest engine: its marks and liquidation, worked by hand."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import LoggerConfig, LogLevel
+from nautilus_trader.execution import MakerTakerFeeModel
+from nautilus_trader.model import AccountType, BookType, Money, OmsType, StrategyId, Venue
+
+from actors.governor import GovernorConfig
+from actors.guard import RunGuard
+from actors.replay import Recording, ReplayActor, ReplayConfig
+from strategies import StrategyConfig, build
+from strategies.base import DECISION_COLUMNS
+from strategies.governor import DrawdownGovernor, RiskSettings
+from strategies.momentum import MomentumSettings
+from strategies.policy import Decision, Place
+from tests.strategies.tiny_market import (
+    BTC,
+    GRACE,
+    START,
+    TREND,
+    USDT,
+    S,
+    book,
+    inverse_perpetual,
+    linear_perpetual,
+    minute_like_bars,
+    trades,
+)
+
+PATIENT = DrawdownGovernor(reduce_at=0.98, pause_at=0.99)  # nothing but liquidation stops it
+
+
+class Once:
+    """Trades once, at the first bar it may: positive buys."""
+
+    def __init__(self, quantity: float) -> None:
+        self._quantity = quantity
+
+    def decide(self, view: Any) -> Decision:
+        if view.position or view.orders or view.permit != "active":
+            return Decision("none", "has its position")
+        side = 1 if self._quantity > 0 else -1
+        return Decision("enter", "", (Place("entry", side, abs(self._quantity)),))
+
+    def protect(self, *_args: Any) -> tuple[()]:
+        return ()
+
+
+def _run(
+    prices: Sequence[float],
+    quantity: float,
+    *,
+    lows: Sequence[float] | None = None,
+    liquidation: bool = True,
+    inverse: bool = False,
+) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
+    """Equity rows and decisions of one position over bars that close at ``prices``, on an L2 book."""
+    n = len(prices)
+    instrument = inverse_perpetual() if inverse else linear_perpetual()
+    currency, balance = (BTC, "10 BTC") if inverse else (USDT, "10000 USDT")
+    guard = RunGuard()
+    equity: list[tuple[Any, ...]] = []
+    decisions: list[tuple[Any, ...]] = []
+    close = np.array(prices)
+    low = close if lows is None else np.array(lows)
+    recording = Recording(
+        ts=START + np.arange(1, n + 1) * S,
+        features=np.zeros((n, 1)),
+        quotes=np.column_stack((close, close - 0.1, close + 0.1, low, close)),
+        regime=np.tile([1.0, 0.0, 0.0, float(TREND)], (n, 1)),
+        volatility=np.tile([0.01, 0.01, 1.0], (n, 1)),
+        forecast=None,
+    )
+    governor = GovernorConfig(PATIENT, instrument, currency, liquidation, 0, equity, [], guard)
+    trader = build(
+        StrategyConfig(
+            strategy_id=StrategyId("trader-T"),
+            order_id_tag="T",
+            name="trader",
+            settings=MomentumSettings(),
+            instrument=instrument,
+            risk=RiskSettings(exposure_cap=20, leverage_risk_on=20),
+            priority=1,
+            bars_per_year=365.0,
+            horizon=1,
+            maker_fee=0.0,
+            features=("nothing",),
+            trade_from=0,
+            decisions=decisions,
+            fills=[],
+            guard=guard,
+            bundle_at=lambda ts: "bundle",
+        )
+    )
+    trader.policy = Once(quantity)  # type: ignore[assignment]
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            shutdown_on_error=True,
+            run_analysis=False,
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
+        )
+    )
+    try:
+        engine.add_venue(
+            Venue("SIM"),
+            OmsType.NETTING,
+            AccountType.MARGIN,
+            [Money.from_str(balance)],
+            default_leverage=Decimal(20),
+            fee_model=MakerTakerFeeModel(Decimal(0), Decimal(0)),
+            book_type=BookType.L1_MBP if inverse else BookType.L2_MBP,
+        )
+        engine.add_instrument(instrument)
+        if inverse:  # the book's levels are no ticks of this one
+            engine.add_data(minute_like_bars(instrument, prices))
+        else:
+            engine.add_data([*book(instrument, prices, 1e6), *trades(instrument, prices)])
+        engine.add_strategy(
+            ReplayActor(
+                ReplayConfig(
+                    governor=governor, recording=recording, publish_delay=GRACE, interval=S, guard=guard
+                )
+            )
+        )
+        engine.add_strategy(trader)
+        engine.run(start=START, end=START + n * S + 2 * GRACE)
+    finally:
+        engine.dispose()
+    assert guard.failures == []
+    return equity, [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions]
+
+
+def test_liquidation_comes_where_equity_meets_maintenance_margin() -> None:
+    # 1,000 bought at 100.1 with 10,000: at 92.5 equity is 2,400 and maintenance 2.5 % of 92,500, 2,312.5;
+    # at 92.4 they are 2,300 and 2,310.
+    equity, decisions = _run([100, 100, 92.5, 92.4, 120, 120, 120], 1000)
+    assert [round(row[1], 6) for row in equity[:4]] == [10_000, 9_900, 2_400, 2_300]
+    assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 4
+    assert [d["action"] for d in decisions] == ["enter", "none", "none", "flatten", "none", "none", "none"]
+    assert decisions[3]["reason"] == "liquidated"
+    assert [row[3] for row in equity] == [0, 1000, 1000, 1000, 0, 0, 0]
+    assert equity[-1][1] == pytest.approx(10_000 + 1000 * (92.3 - 100.1))  # sold at the bid, not at 120
+
+
+def test_a_short_position_is_liquidated_upwards() -> None:
+    # 1,000 sold at 99.9: at 107.2 equity is 2,700 and maintenance 2,680, at 107.3 it is 2,600 and 2,682.5.
+    _, decisions = _run([100, 100, 107.2, 107.3, 100, 100], -1000)
+    assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 3
+
+
+def test_an_inverse_contract_is_liquidated_in_its_base_currency() -> None:
+    # 12,000 contracts of 1 USD bought a little over 100 with 10 BTC, 9.413 left at 100. At 93.5 they have lost
+    # 12000/93.5 - 120 = 8.342: 1.071 is more than the maintenance of 0.5 % of 128.3, 0.642; at 93 it is 0.381.
+    equity, decisions = _run([100, 100, 93.5, 93, 93], 12_000, inverse=True)
+    assert equity[1][1] == pytest.approx(9.413, abs=1e-3)
+    assert equity[1][1] - equity[2][1] == pytest.approx(12_000 / 93.5 - 120, abs=1e-6)
+    assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 2
+
+
+def test_the_range_of_a_bar_counts_only_against_a_position_held_throughout() -> None:
+    prices = [100.0] * 5
+    _, opened_in_it = _run(prices, 1000, lows=[100, 92, 100, 100, 100])
+    assert [d["permit"] for d in opened_in_it] == ["active"] * 5
+    _, held = _run(prices, 1000, lows=[100, 100, 92, 100, 100])
+    assert [d["permit"] for d in held] == ["active"] * 2 + ["liquidated"] * 3
+
+
+def test_liquidation_can_be_switched_off() -> None:
+    equity, decisions = _run([100, 100, 91, 91, 100], 1000, liquidation=False)
+    assert {d["permit"] for d in decisions} == {"active"}
+    assert equity[-1][3] == 1000
