@@ -78,6 +78,12 @@ class DataSettings(Settings):
     def _names_are_clear(self) -> typing.Self:
         if self.trade not in self.streams:
             raise ValueError(f"trade = {self.trade!r} is not one of the streams: {', '.join(self.streams)}")
+        traded = self.streams[self.trade]
+        if traded.book == "deltas" and not traded.trades and traded.bars is None:
+            raise ValueError(
+                f"streams.{self.trade} is traded but has trades = false: with book deltas alone Nautilus denies "
+                "every market order (it prices them by trades or quotes), and no position could be closed"
+            )
         both = set(self.streams) & set(self.series)
         if both:
             raise ValueError(f"{', '.join(sorted(both))}: names a stream and a series; rename one")

@@ -155,8 +155,8 @@ def test_a_short_position_is_liquidated_upwards() -> None:
 
 
 def test_an_inverse_contract_is_liquidated_in_its_base_currency() -> None:
-    # 12,000 contracts of 1 USD bought a little over 100 with 10 BTC, 9.413 left at 100. At 93.5 they have lost
-    # 12000/93.5 - 120 = 8.342: 1.071 is more than the maintenance of 0.5 % of 128.3, 0.642; at 93 it is 0.381.
+    # 12,000 contracts of 1 USD bought a little over 100 with 10 BTC, 9.413 left at 100. At 93.5 the loss is
+    # 12000/93.5 - 120 = 8.342: 1.071 is over the maintenance of 0.5 % of 128.3, 0.642; at 93 it is 0.381.
     equity, decisions = _run([100, 100, 93.5, 93, 93], 12_000, inverse=True)
     assert equity[1][1] == pytest.approx(9.413, abs=1e-3)
     assert equity[1][1] - equity[2][1] == pytest.approx(12_000 / 93.5 - 120, abs=1e-6)
