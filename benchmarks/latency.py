@@ -18,7 +18,7 @@ from engine.assembly import Components
 
 
 class _Stopwatch:
-    """Wraps the hub's close and the strategies' ``submit_order`` of one run."""
+    """Wraps the hub's close and the trader's ``submit_order`` of one run."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []  # one an order
@@ -27,8 +27,8 @@ class _Stopwatch:
     def attach(self, components: Components) -> None:
         """Time ``components``."""
         components.hub._fire = self._closing(components.hub._fire)
-        for trader in components.traders.values():
-            trader.submit_order = self._submitting(trader.submit_order)  # type: ignore[method-assign]
+        trader = components.trader
+        trader.submit_order = self._submitting(trader.submit_order)  # type: ignore[method-assign]
 
     def _closing(self, close: Any) -> Any:
         def timed(event: Any) -> None:

@@ -1,9 +1,8 @@
 """One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a
 recording.
 
-Hub or recording publish a bar with all that is known of it; the strategies hear it in the order of their
-message-bus priorities. Nautilus runs handlers of equal priority in an order that differs between processes,
-so no two are equal.
+Hub or recording publish a bar with all that is known of it, and one trader hands it to the strategies' desks
+in the order of the config.
 """
 
 import dataclasses
@@ -24,11 +23,11 @@ from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
 from engine.stages import OnlineStage
 from features.bars import ClockBars, ExternalBars
-from strategies import GatedStrategy, StrategyConfig, build
+from strategies import DeskConfig, Trader, TraderConfig
+from strategies.sizing import ContractSpec
 
 Mode = Literal["faithful", "replay", "live"]
 
-_FIRST_PRIORITY = 50
 _YEAR = 365 * 86_400 * 10**9
 
 
@@ -41,12 +40,12 @@ class Components:
 
     publisher: FeatureHub | ReplayActor
     stages: dict[str, OnlineStage]
-    traders: dict[str, GatedStrategy]
+    trader: Trader
 
     @property
     def strategies(self) -> list[Any]:
         """In the order in which a node is given them."""
-        return [self.publisher, *self.traders.values()]
+        return [self.publisher, self.trader]
 
     @property
     def hub(self) -> FeatureHub:
@@ -116,43 +115,45 @@ def assemble(
             if stage is not None
         }
         publisher = _hub(market, stages, governor, mode, first, guard, on_bar, record)
-    traders: dict[str, GatedStrategy] = {}
-    for i, (name, settings) in enumerate(config.strategies.items()):
-        traders[name] = build(
-            StrategyConfig(
-                strategy_id=StrategyId(f"{name}-{i + 1:03d}"),
-                order_id_tag=f"{i + 1:03d}",
-                name=name,
-                settings=settings,
-                instrument=market.traded,
-                risk=config.risk,
-                priority=_FIRST_PRIORITY - i,
-                bars_per_year=_bars_per_year(market, models),
-                horizon=config.volatility.horizon,
-                maker_fee=float(config.venue.maker_fee),
-                features=market.kernel.names,
-                trade_from=trade_from,
-                decisions=logs.decisions,
-                fills=logs.fills,
-                guard=guard,
-                bundle_at=models.bundle_at,
-                latency=0 if mode == "live" else config.venue.latency,
-                flatten_on_stop=mode == "live",
-            )
+    spec, bars_per_year = ContractSpec.of(market.traded), _bars_per_year(market, models)
+    trader = Trader(
+        TraderConfig(
+            strategy_id=StrategyId("Trader-001"),
+            order_id_tag="001",
+            instrument=market.traded,
+            desks=tuple(
+                DeskConfig(
+                    name=name,
+                    settings=settings,
+                    instrument=str(market.traded.id),
+                    spec=spec,
+                    risk=config.risk,
+                    bars_per_year=bars_per_year,
+                    horizon=config.volatility.horizon,
+                    maker_fee=float(config.venue.maker_fee),
+                    features=market.kernel.names,
+                    trade_from=trade_from,
+                    decisions=logs.decisions,
+                    fills=logs.fills,
+                    bundle_at=models.bundle_at,
+                )
+                for name, settings in config.strategies.items()
+            ),
+            guard=guard,
+            latency=0 if mode == "live" else config.venue.latency,
+            flatten_on_stop=mode == "live",
         )
-    return Components(publisher, stages, traders)
+    )
+    return Components(publisher, stages, trader)
 
 
-def order_rows(cache: Cache, names: dict[str, str]) -> list[tuple[Any, ...]]:
-    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``.
-
-    ``names`` maps Nautilus strategy ids to the config's names.
-    """
+def order_rows(cache: Cache) -> list[tuple[Any, ...]]:
+    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``."""
     rows = [
         (
             order.ts_init,
             str(order.client_order_id),
-            names.get(str(order.strategy_id), str(order.strategy_id)),
+            desk_of(order),
             "buy" if order.side is OrderSide.BUY else "sell",
             order.order_type.name.lower(),
             order.quantity.as_double(),
@@ -162,6 +163,11 @@ def order_rows(cache: Cache, names: dict[str, str]) -> list[tuple[Any, ...]]:
         for order in cache.orders()
     ]
     return sorted(rows)
+
+
+def desk_of(order: Any) -> str:
+    """The name of the strategy that sent a Nautilus order."""
+    return str(order.tags[1])
 
 
 def _level(order: Any) -> float:

@@ -136,7 +136,6 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     components = assemble(
         market, models, mode, logs, guard, first=first, trade_from=span.start, end=span.end, on_bar=on_bar
     )
-    names = {str(trader.strategy_id): name for name, trader in components.traders.items()}
     node = BacktestNode([node_config(market, feeds, first)])
     try:
         try:
@@ -153,7 +152,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             except RuntimeError as error:
                 result, failures = None, [*guard.failures, str(error)]
             wall = time.perf_counter() - began
-        orders = order_rows(node.get_engine_cache(config.name), names) if result else []
+        orders = order_rows(node.get_engine_cache(config.name)) if result else []
     finally:
         node.dispose()
     if not failures and not guard.stop_requested and not logs.equity:

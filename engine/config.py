@@ -81,8 +81,8 @@ class DataSettings(Settings):
         traded = self.streams[self.trade]
         if traded.book == "deltas" and not traded.trades and traded.bars is None:
             raise ValueError(
-                f"streams.{self.trade} is traded but has trades = false: with book deltas alone Nautilus denies "
-                "every market order (it prices them by trades or quotes), and no position could be closed"
+                f"streams.{self.trade} is traded but has trades = false: with book deltas alone Nautilus "
+                "denies every market order (it prices them by trades), and no position could be closed"
             )
         both = set(self.streams) & set(self.series)
         if both:

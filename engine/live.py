@@ -32,7 +32,7 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from catalogs.recording import CatalogRecorder
-from engine.assembly import assemble, order_rows
+from engine.assembly import assemble, desk_of, order_rows
 from engine.backtest import describe
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
@@ -103,7 +103,7 @@ def build_node(
     Parameters
     ----------
     strategies : sequence
-        Hub and traders, as ``assemble`` gives them.
+        Hub and trader, as ``assemble`` gives them.
     log : Path
         Folder for the node's log file.
 
@@ -228,9 +228,8 @@ class Session:
             self._recorder.close()
         except (OSError, ValueError) as error:
             problems.append(f"live: the recording is incomplete: {error}")
-        names = {str(trader.strategy_id): name for name, trader in self._components.traders.items()}
-        orders = order_rows(self._node.cache, names)
-        self._logs.fills += _unseen_fills(self._node.cache, names, self._logs)
+        orders = order_rows(self._node.cache)
+        self._logs.fills += _unseen_fills(self._node.cache, self._logs)
         currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
         money = self._node.portfolio.equity(Venue(self._source.venue)).get(currency)
         self._node.dispose()
@@ -279,7 +278,7 @@ class Session:
         SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
 
 
-def _unseen_fills(cache: Cache, names: dict[str, str], logs: RunLogs) -> list[tuple[Any, ...]]:
+def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
     """Fills after the strategies had stopped, those that close positions, as rows of ``fills.parquet``."""
     seen = Counter(row[1] for row in logs.fills)
     _, _, price, _, regime, risk_on = (
@@ -294,7 +293,7 @@ def _unseen_fills(cache: Cache, names: dict[str, str], logs: RunLogs) -> list[tu
                 (
                     fill.ts_event,
                     identity,
-                    names[str(order.strategy_id)],
+                    desk_of(order),
                     1 if order.side is OrderSide.BUY else -1,
                     fill.last_qty.as_double(),
                     fill.last_px.as_double(),

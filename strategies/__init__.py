@@ -1,4 +1,4 @@
-"""Trading strategies: pure policies, what sizes and guards their orders, and the shell that runs them.
+"""Trading strategies: pure policies, what sizes and guards their orders, and the trader that sends them.
 
 A new module here with a subclass of ``PolicySettings`` is found by itself; it needs a ``kind``
 and a ``policy``.
@@ -11,9 +11,9 @@ from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from strategies.base import GatedStrategy
-from strategies.config import StrategyConfig
+from strategies.desk import DeskConfig
 from strategies.policy import PolicySettings
+from strategies.trader import Trader, TraderConfig
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.ispkg:
@@ -26,11 +26,6 @@ def union() -> Any:
 
 
 StrategySettings = Annotated[union(), Field(discriminator="kind")]  # type: ignore[valid-type]
-
-
-def build(config: StrategyConfig) -> GatedStrategy:
-    """The strategy of ``config.settings`` as a Nautilus strategy, for a backtest, a replay or a live node."""
-    return GatedStrategy(config)
 
 
 def check_owners(strategies: Mapping[str, PolicySettings]) -> None:
@@ -46,11 +41,11 @@ def check_owners(strategies: Mapping[str, PolicySettings]) -> None:
 
 
 __all__ = [
-    "GatedStrategy",
+    "DeskConfig",
     "PolicySettings",
-    "StrategyConfig",
     "StrategySettings",
-    "build",
+    "Trader",
+    "TraderConfig",
     "check_owners",
     "union",
 ]

@@ -25,9 +25,10 @@ def admit(
     """Cut each intent to what may pass; drop what may not.
 
     An order that is not reduce-only passes only where ``limits.may_add``, and only as far as position and all
-    working orders of its side, were they all to fill, stay within ``limits.quantity``; an order whose cancel
-    is on its way still counts. A reduce-only order passes under every permit, never larger than the position.
-    Quantities are rounded down to the lot, limit prices to the passive side, stop prices towards the entry.
+    working orders of its side, were they all to fill, stay within ``limits.quantity`` (on the side against
+    ``limits.others``: within what is held the other way); an order whose cancel is on its way still counts. A
+    reduce-only order passes under every permit, never larger than the position. Quantities are rounded down
+    to the lot, limit prices to the passive side, stop prices towards the entry.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def _quantity(
     if not limits.may_add:
         return 0.0, limits.permit if limits.permit != "active" else "regime"
     ahead = held + sum(o.quantity for o in orders if o.side == wanted.side and not o.reduce_only)
-    caps = ((limits.quantity - ahead, limits.bound), (limits.margin + max(0.0, -held), "margin"))
+    most = (0.0, "netting") if limits.others * wanted.side < 0 else (limits.quantity, limits.bound)
+    caps = ((most[0] - ahead, most[1]), (limits.margin + max(0.0, -held), "margin"))
     room, bound = min(caps)
     quantity = spec.floor_quantity(min(wanted.quantity, room))
     short = spec.below_minimum(quantity, wanted.price or price)

@@ -56,7 +56,9 @@ class Limits(NamedTuple):
     """What the door lets through at this bar.
 
     ``quantity`` is the most contracts, long or short, that position and adding orders together may come to,
-    ``bound`` the cap that says so; ``margin`` the further contracts that free margin carries.
+    ``bound`` the cap that says so; ``margin`` the further contracts that free margin carries. ``others`` is
+    what the other strategies hold (net, signed contracts): against it nothing is opened, because the venue
+    has one net position, and what was held both ways could not be reduced there.
     """
 
     permit: str  # "active", "reduce_only", "halted" or "liquidated"
@@ -64,6 +66,7 @@ class Limits(NamedTuple):
     quantity: float
     bound: str
     margin: float
+    others: float = 0.0
 
 
 class MarketView(NamedTuple):

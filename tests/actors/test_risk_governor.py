@@ -14,11 +14,12 @@ from nautilus_trader.model import AccountType, BookType, Money, OmsType, Strateg
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from strategies import StrategyConfig, build
-from strategies.base import DECISION_COLUMNS
+from strategies import DeskConfig, Trader, TraderConfig
+from strategies.desk import DECISION_COLUMNS
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
+from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import (
     BTC,
     GRACE,
@@ -78,27 +79,23 @@ def _run(
         forecast=None,
     )
     governor = GovernorConfig(PATIENT, instrument, currency, liquidation, 0, equity, [], guard)
-    trader = build(
-        StrategyConfig(
-            strategy_id=StrategyId("trader-T"),
-            order_id_tag="T",
-            name="trader",
-            settings=MomentumSettings(),
-            instrument=instrument,
-            risk=RiskSettings(exposure_cap=20, leverage_risk_on=20),
-            priority=1,
-            bars_per_year=365.0,
-            horizon=1,
-            maker_fee=0.0,
-            features=("nothing",),
-            trade_from=0,
-            decisions=decisions,
-            fills=[],
-            guard=guard,
-            bundle_at=lambda ts: "bundle",
-        )
+    desk = DeskConfig(
+        name="desk",
+        settings=MomentumSettings(),
+        instrument=str(instrument.id),
+        spec=ContractSpec.of(instrument),
+        risk=RiskSettings(exposure_cap=20, leverage_risk_on=20),
+        bars_per_year=365.0,
+        horizon=1,
+        maker_fee=0.0,
+        features=("nothing",),
+        trade_from=0,
+        decisions=decisions,
+        fills=[],
+        bundle_at=lambda ts: "bundle",
     )
-    trader.policy = Once(quantity)  # type: ignore[assignment]
+    trader = Trader(TraderConfig(StrategyId("Trader-T"), "T", instrument, (desk,), guard))
+    trader.desks["desk"].policy = Once(quantity)  # type: ignore[assignment]
     engine = BacktestEngine(
         BacktestEngineConfig(
             shutdown_on_error=True,

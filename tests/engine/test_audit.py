@@ -175,7 +175,7 @@ def test_a_policy_that_reads_the_recorded_future(trained: RunConfig, monkeypatch
                     return self._policy.decide(view)
                 return Decision("none", "a minute later it is cheaper")
 
-        momentum = components.traders["momentum"]
+        momentum = components.trader.desks["momentum"]
         momentum.policy = Prophet(momentum.policy)
         return components
 

@@ -69,6 +69,17 @@ def test_nothing_adds_without_the_permit():
     assert door([Place("entry", 1, 1.0)], limits=foreign) == ((), "regime")
 
 
+def test_nothing_is_opened_against_what_the_others_hold():
+    against = OPEN._replace(others=-0.5)
+    assert door([Place("entry", 1, 1.0)], limits=against) == ((), "netting")
+    assert door([Place("entry", -1, 1.0)], limits=against).intents[0].quantity == 1.0
+    # A grid that is short itself may buy that back.
+    buys = [Place("quote", 1, 0.4, 99.0), Place("quote", 1, 0.4, 98.0)]
+    passed = door(buys, position=-0.6, limits=against)
+    assert [i.quantity for i in passed.intents] == [0.4, 0.2]
+    assert passed.bound == "netting"
+
+
 def test_reducing_passes_always_but_never_turns_the_position():
     for limits in (OPEN, SHUT, SHUT._replace(permit="halted")):
         passed = door([Place("exit", -1, 3.0, reduce_only=True)], position=1.0, limits=limits)

@@ -9,7 +9,7 @@ import pytest
 from nautilus_trader.model import BookType
 
 from strategies import check_owners
-from strategies.base import DECISION_COLUMNS
+from strategies.desk import DECISION_COLUMNS, Desk
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
@@ -130,6 +130,20 @@ def test_what_another_strategy_holds_uses_up_the_cap():
     assert played.at(6, "s1")["bound"] == "exposure_cap"
 
 
+def test_nothing_is_opened_against_what_another_strategy_holds():
+    def says(i):
+        return Says(regime=TREND if i < 3 else CHOP, volatility=0.01, **UP)
+
+    keeper = MOMENTUM.model_copy(update={"on_leave": "reduce_only"})
+    played = play([keeper, GRID], [100.0] * 8, says, risk=RiskSettings(exposure_cap=2.0, stop=STOP.stop))
+    assert not played.failures
+    quotes = [o for o in played.open_orders if type(o).__name__ == "LimitOrder"]
+    assert {str(o.side) for o in quotes} == {"BUY"}
+    assert len(quotes) == 2
+    assert played.at(3, "s1")["bound"] == "netting"
+    assert played.trader.desks["s0"].position == played.net == 50.0
+
+
 @pytest.mark.parametrize("label", [CHOP, STRESS])
 def test_hand_over_flattens_and_the_next_takes_over(label):
     def says(i):
@@ -201,12 +215,12 @@ def test_an_order_the_risk_engine_denies_is_forgotten():
 
 
 def test_a_restarted_session_finds_its_position_and_its_stop_in_the_cache():
-    def restart(strategy):
-        known = (strategy._position, strategy._entry, strategy._view_orders())
-        strategy._position, strategy._entry, strategy._orders = 0.0, math.nan, {}
-        strategy._recover()
-        recovered = (strategy._position, strategy._entry, strategy._view_orders())
-        assert recovered == known
+    def restart(trader):
+        before = trader.desks["s0"]
+        after = trader.desks["s0"] = Desk(before.config, trader)
+        trader.recover()
+        recovered = (after.position, after.entry, after.working())
+        assert recovered == (before.position, before.entry, before.working())
         seen.append(recovered)
 
     seen = []

@@ -39,9 +39,10 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies import GatedStrategy, PolicySettings, StrategyConfig, build
-from strategies.base import DECISION_COLUMNS, FILL_COLUMNS
+from strategies import DeskConfig, PolicySettings, Trader, TraderConfig
+from strategies.desk import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.governor import RiskSettings
+from strategies.sizing import ContractSpec
 
 S = 10**9
 START = 1_700_000_000 * S
@@ -159,11 +160,11 @@ class Script(DataActor):
 
 @dataclasses.dataclass
 class Played:
-    """What a run left: records as dicts, strategies, orders, the net position, failures."""
+    """What a run left: records as dicts, the trader, orders, the net position, failures."""
 
     decisions: list[dict[str, Any]]
     fills: list[dict[str, Any]]
-    strategies: list[GatedStrategy]
+    trader: Trader
     orders: list[Any]
     open_orders: list[Any]
     net: float
@@ -261,11 +262,11 @@ def play(
     book_type: BookType = BookType.L1_MBP,
     queue_position: bool = True,
     policy: Any = None,
-    after: Callable[[GatedStrategy], None] = lambda strategy: None,
+    after: Callable[[Trader], None] = lambda trader: None,
 ) -> Played:
     """Run strategies ``s0, s1, …`` over the market.
 
-    ``policy`` replaces the first one's; ``after`` is called with it while the engine still stands.
+    ``policy`` replaces the first one's; ``after`` is called with the trader while the engine still stands.
     """
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
@@ -274,31 +275,34 @@ def play(
     decisions: list[tuple[Any, ...]] = []
     fills: list[tuple[Any, ...]] = []
     several = [settings] if isinstance(settings, PolicySettings) else list(settings)
-    strategies = [
-        build(
-            StrategyConfig(
-                strategy_id=StrategyId(f"s{i}-T{i}"),
-                order_id_tag=f"T{i}",
-                name=f"s{i}",
-                settings=one,
-                instrument=instrument,
-                risk=risk or RiskSettings(),
-                priority=20 - i,
-                bars_per_year=365.0,
-                horizon=1,
-                maker_fee=0.0002,
-                features=("bar", "price"),
-                trade_from=trade_from,
-                decisions=decisions,
-                fills=fills,
-                guard=guard,
-                bundle_at=lambda ts: "bundle-a",
-            )
+    trader = Trader(
+        TraderConfig(
+            strategy_id=StrategyId("Trader-T"),
+            order_id_tag="T",
+            instrument=instrument,
+            desks=tuple(
+                DeskConfig(
+                    name=f"s{i}",
+                    settings=one,
+                    instrument=str(instrument.id),
+                    spec=ContractSpec.of(instrument),
+                    risk=risk or RiskSettings(),
+                    bars_per_year=365.0,
+                    horizon=1,
+                    maker_fee=0.0002,
+                    features=("bar", "price"),
+                    trade_from=trade_from,
+                    decisions=decisions,
+                    fills=fills,
+                    bundle_at=lambda ts: "bundle-a",
+                )
+                for i, one in enumerate(several)
+            ),
+            guard=guard,
         )
-        for i, one in enumerate(several)
-    ]
+    )
     if policy is not None:
-        strategies[0].policy = policy
+        trader.desks["s0"].policy = policy
     engine = BacktestEngine(
         BacktestEngineConfig(
             shutdown_on_error=True,
@@ -322,16 +326,15 @@ def play(
         engine.add_instrument(instrument)
         engine.add_data(list(data))
         engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says, guard, standing)))
-        for strategy in strategies:
-            engine.add_strategy(strategy)
+        engine.add_strategy(trader)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
         cache = engine.cache
-        after(strategies[0])
+        after(trader)
         positions = cache.positions_open(None, instrument.id)
         return Played(
             [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions],
             [dict(zip(FILL_COLUMNS, row, strict=True)) for row in fills],
-            strategies,
+            trader,
             sorted(cache.orders(), key=lambda o: o.ts_init),
             standing,
             sum(p.signed_qty for p in positions),

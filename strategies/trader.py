@@ -1,0 +1,233 @@
+"""The Nautilus strategy in which the desks of one instrument work: it carries orders out, and answers back.
+
+There is one of it, with one position, as there is one at a venue in one-way mode. (And each component more
+is felt at every tick of a backtest.)
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from nautilus_trader.model import (
+    ClientOrderId,
+    LiquiditySide,
+    OrderSide,
+    Price,
+    Quantity,
+    StrategyId,
+    TriggerType,
+)
+from nautilus_trader.trading import Strategy
+
+from features.messages import BarState
+from strategies.desk import Desk, DeskConfig
+from strategies.policy import Place
+
+_TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
+
+
+class Guard(Protocol):
+    """Wraps callbacks: a failure is recorded and shuts the system down (``actors.guard.RunGuard``)."""
+
+    def watch(self, component: Any, callback: Callable[[Any], None]) -> Callable[[Any], None]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TraderConfig:
+    """What the trader needs.
+
+    Parameters
+    ----------
+    strategy_id, order_id_tag
+        Nautilus names.
+    instrument
+        The traded Nautilus instrument.
+    desks : tuple of DeskConfig
+        In the order in which they hear of a bar.
+    guard : Guard
+    latency : int
+        Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
+    flatten_on_stop : bool
+        Whether a stop cancels every order and closes the position at market, instead of leaving the position
+        with its protective stop.
+    """
+
+    strategy_id: StrategyId
+    order_id_tag: str
+    instrument: Any
+    desks: tuple[DeskConfig, ...]
+    guard: Guard
+    latency: int = 0
+    flatten_on_stop: bool = False
+
+
+class Trader(Strategy):
+    """Hands every bar to its desks, their orders to the venue, and the venue's answers to the desk they
+    concern.
+
+    Orders carry two tags: their role, and the name of their desk.
+
+    Attributes
+    ----------
+    desks : dict of str to Desk
+    """
+
+    def __init__(self, config: TraderConfig) -> None:
+        super().__init__(config)
+        self._c = config
+        self._iid = config.instrument.id
+        self._currency = getattr(config.instrument, "settlement_currency", config.instrument.quote_currency)
+        self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
+        self._desk_of: dict[str, Desk] = {}  # by order id
+        self._filled: Desk | None = None  # whose order was filled last
+        self._due = 0  # when the last commands reach the venue
+        watch = config.guard.watch
+        self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign,assignment]
+        self.on_position_event = watch(self, self._on_position_event)  # type: ignore[method-assign,assignment]
+
+    # -- life cycle ------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        self.recover()
+        self.subscribe_topic("bar", self._c.guard.watch(self, self._on_bar))
+
+    def on_stop(self) -> None:
+        for desk in self.desks.values():
+            desk.stop(flatten=self._c.flatten_on_stop)
+
+    def on_save(self) -> dict[str, bytes]:
+        return {name: json.dumps(desk.policy.save()).encode() for name, desk in self.desks.items()}
+
+    def on_load(self, state: dict[str, bytes]) -> None:
+        for name, memory in state.items():
+            if name in self.desks:
+                self.desks[name].policy.load(json.loads(memory))
+
+    def recover(self) -> None:
+        """Give the desks the position and the orders that a restarted session finds in the cache."""
+        for position in self.cache.positions_open(None, self._iid, self.strategy_id):
+            desk = self._owner(self.cache.order(position.opening_order_id))
+            desk.position, desk.entry = position.signed_qty, position.avg_px_open
+        for order in self.cache.orders_open(None, self._iid, self.strategy_id):
+            level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
+            key = str(order.client_order_id)
+            desk = self._desk_of[key] = self._owner(order)
+            side = 1 if order.side is OrderSide.BUY else -1
+            price = None if level is None else level.as_double()
+            found = Place(order.tags[0], side, order.quantity.as_double(), price, order.is_reduce_only)
+            desk.recover(key, found, order.filled_qty.as_double())
+
+    def _owner(self, order: Any) -> Desk:
+        return self.desks[order.tags[1]]
+
+    # -- the bar ---------------------------------------------------------------------------------------------
+
+    def _on_bar(self, bar: BarState) -> None:
+        for desk in self.desks.values():
+            desk.on_bar(bar, self._others(desk))
+
+    def _others(self, desk: Desk) -> float:
+        """What the other desks hold, net."""
+        return sum(other.position for other in self.desks.values() if other is not desk)
+
+    # -- what desks ask for ----------------------------------------------------------------------------------
+
+    def place(self, desk: Desk, wanted: Place) -> None:
+        """Send an order of ``desk``."""
+        self._arrive()
+        factory, instrument = self.order_factory, self._c.instrument
+        side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
+        quantity = Quantity(wanted.quantity, instrument.size_precision)
+        # The venue would not reduce its one net position where desks came to hold against each other.
+        reduce_only = wanted.reduce_only and self._others(desk) * desk.position >= 0
+        common: dict[str, Any] = {"reduce_only": reduce_only, "tags": [wanted.role, desk.name]}
+        if wanted.price is None:
+            order = factory.market(self._iid, side, quantity, **common)
+        else:
+            level = Price(wanted.price, instrument.price_precision)
+            if wanted.role == "stop":
+                trigger = _TRIGGERS[desk.config.settings.stop_trigger]
+                order = factory.stop_market(self._iid, side, quantity, level, trigger, **common)
+            else:
+                order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
+        key = str(order.client_order_id)
+        self._desk_of[key] = desk
+        desk.sent(key, wanted)
+        self.submit_order(order)
+
+    def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
+        """Change an order to this total quantity and price."""
+        self._arrive()
+        instrument = self._c.instrument
+        total = Quantity(quantity, instrument.size_precision)
+        level = Price(price, instrument.price_precision)
+        if role == "stop":
+            self.modify_order(ClientOrderId(order_id), quantity=total, trigger_price=level)
+        else:
+            self.modify_order(ClientOrderId(order_id), quantity=total, price=level)
+
+    def cancel(self, order_id: str) -> None:
+        """Have an order cancelled."""
+        self._arrive()
+        self.cancel_order(ClientOrderId(order_id))
+
+    def is_closed(self, order_id: str) -> bool:
+        """Whether nothing of the order can fill any more."""
+        order = self.cache.order(ClientOrderId(order_id))
+        return order is not None and order.is_closed
+
+    def free_margin(self) -> float:
+        """Of the account, in the settlement currency; 0 while unknown."""
+        account = self.portfolio.account(self._iid.venue)
+        free = None if account is None else account.balance_free(self._currency)
+        return 0.0 if free is None else max(0.0, free.as_double())
+
+    def _arrive(self) -> None:
+        """Have a timer stand where commands sent now reach the venue.
+
+        The backtest engine looks for arrived commands only where an event or a timer is: without this they
+        would meet the book as the next event leaves it, however much later that comes.
+        """
+        if not self._c.latency:
+            return
+        due = self.clock.timestamp_ns() + self._c.latency
+        if due != self._due:
+            self._due = due
+            self.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
+
+    # -- what the venue says ---------------------------------------------------------------------------------
+
+    def _on_order_event(self, event: Any) -> None:
+        key = str(event.client_order_id)
+        desk = self._desk_of.get(key)
+        if desk is None:
+            return
+        kind = type(event).__name__
+        if kind == "OrderFilled":
+            self._filled = desk
+            fee = 0.0 if event.commission is None else event.commission.as_double()
+            maker = event.liquidity_side is LiquiditySide.MAKER
+            quantity, price = event.last_qty.as_double(), event.last_px.as_double()
+            desk.on_fill(key, event.ts_event, quantity, price, fee, maker)
+        elif kind in ("OrderCanceled", "OrderRejected", "OrderDenied", "OrderExpired"):
+            desk.on_closed(key)
+        elif kind == "OrderUpdated":
+            level = event.trigger_price or event.price
+            desk.on_updated(key, event.quantity.as_double(), None if level is None else level.as_double())
+        elif kind in ("OrderAccepted", "OrderModifyRejected"):
+            desk.on_accepted(key)
+        elif kind == "OrderCancelRejected":
+            desk.on_cancel_rejected(key)
+
+    def _on_position_event(self, event: Any) -> None:
+        # It follows the fill that caused it; only now may an order reduce what was filled.
+        if self._filled is not None and type(event).__name__ in _MOVES:
+            self._filled.protect()
+
+
+_MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
+
+
+def _nothing(_event: Any) -> None:
+    pass
