@@ -78,6 +78,7 @@ def run_import(
             summary.warnings.append(
                 f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"
             )
+    writer.close()
     return summary
 
 

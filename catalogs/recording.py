@@ -81,6 +81,7 @@ class CatalogRecorder:
         self._thread.shutdown()
         for job in self._jobs:
             job.result()
+        self._writer.close()
 
     def _hand_over(self, before: int | None) -> None:
         for job in [job for job in self._jobs if job.done()]:

@@ -116,6 +116,7 @@ def synthesize(
             events = sum(count for kind, count in rows.items() if kind.endswith(("trades", "deltas")))
             if progress is not None:
                 progress(done / settings.seconds, events)
+    writer.close()
     summary = SynthSummary(
         catalog=catalog,
         instruments=tuple(str(item.id) for item in (perpetual, spot) if item is not None),

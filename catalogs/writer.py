@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from nautilus_trader.model import BarType
 from nautilus_trader.persistence import ParquetDataCatalog
 
+from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options
 from catalogs.instruments import Instrument
 from catalogs.layout import (
     ACTIONS,
@@ -26,7 +27,6 @@ from catalogs.layout import (
 )
 
 _SIDES = {"trades": ("SELL", "NO_AGGRESSOR", "BUY"), "deltas": ("SELL", "NO_ORDER_SIDE", "BUY")}
-_ROW_GROUP = 65_536  # rows: small enough to seek by time, large enough to compress and to read fast
 _INSTRUMENT_FOLDERS = ("crypto_perpetual", "currency_pair")
 
 
@@ -37,12 +37,19 @@ class CatalogWriter:
     ascending, prices and sizes as floats, rounded to the instrument's precision. A call writes one file
     named by its first and last ``ts_init``; rows whose ``ts_init`` lies in a stretch that a file already
     covers are left out, so a repeated import adds nothing. Cut chunks between different ``ts_init``. Each
-    method returns the number of rows added and raises ValueError for arrays it cannot write truthfully.
+    method returns the number of rows added and raises ValueError for arrays it cannot write truthfully. When
+    all is written, ``close`` joins neighbouring files.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._folders: set[Path] = set()
+
+    def close(self) -> None:
+        """Join neighbouring files of what was written, here or by a run that was interrupted."""
+        for each in sorted(self._folders):
+            consolidate(each)
 
     def instrument(self, instrument: Instrument) -> None:
         """Keep the definition; it replaces any earlier one of this id."""
@@ -256,6 +263,7 @@ class CatalogWriter:
             )
         ]
         table = pa.Table.from_arrays(arrays, schema=schema)
+        self._folders.add(folder(self.path, data_type, identifier))
         return sum(
             self._write_file(
                 data_type, identifier, table.slice(lo, hi - lo), int(ts_init[lo]), int(ts_init[hi - 1])
@@ -272,15 +280,8 @@ class CatalogWriter:
         pq.write_table(
             table,
             partial,
-            compression="zstd",
-            compression_level=1,
-            row_group_size=_ROW_GROUP,
-            use_dictionary=[
-                name
-                for name, kind in zip(table.schema.names, table.schema.types, strict=True)
-                if pa.types.is_dictionary(kind)
-            ],
-            write_statistics=["ts_init"],
+            row_group_size=ROW_GROUP,
+            **parquet_options(table.schema),
         )
         os.replace(partial, target)
         return len(table)

@@ -1,0 +1,102 @@
+"""Neighbouring files become one: the same rows in the same order, and what is not near stays apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from nautilus_trader.persistence import ParquetDataCatalog
+
+from catalogs import consolidation
+from catalogs.consolidation import consolidate
+from catalogs.instruments import PerpetualSettings
+from catalogs.layout import file_range, folder
+from catalogs.reader import Catalog
+from catalogs.writer import CatalogWriter
+
+ID = "BTCUSDT-PERP.BINANCE"
+T0 = 1_700_000_000_000_000_000
+SECOND = 10**9
+
+
+@pytest.fixture
+def perp():
+    return PerpetualSettings(
+        id=ID, base="BTC", quote="USDT", price_increment="0.1", size_increment="0.001", min_notional="5"
+    ).build()
+
+
+def _write(writer: CatalogWriter, perp, start: int, rows: int) -> None:
+    ts = start + np.arange(rows) * SECOND
+    price = 100 + np.arange(rows) % 7 * 0.1
+    writer.trades(perp, ts - 5, ts, price, np.ones(rows), np.where(np.arange(rows) % 3, 1, -1))
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(folder(path, "trades", ID).glob("*.parquet"))
+
+
+def _rows(path: Path) -> dict[str, list]:
+    return pq.read_table(_files(path)).to_pydict()
+
+
+def test_near_files_become_one_and_a_gap_stays_open(tmp_path, perp, monkeypatch):
+    monkeypatch.setattr(consolidation, "ROW_GROUP", 64)
+    writer = CatalogWriter(tmp_path)
+    writer.instrument(perp)
+    for start, rows in ((0, 100), (100, 1), (130, 70), (300, 50), (350, 10)):
+        _write(writer, perp, T0 + start * SECOND, rows)
+    before = _rows(tmp_path)
+    writer.close()
+    assert [file_range(path) for path in _files(tmp_path)] == [
+        (T0, T0 + 199 * SECOND),
+        (T0 + 300 * SECOND, T0 + 359 * SECOND),  # 101 s later: somebody may find what is missing
+    ]
+    assert _rows(tmp_path) == before
+    groups = pq.read_metadata(_files(tmp_path)[0])
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [64, 64, 43]
+    assert len(ParquetDataCatalog(str(tmp_path)).query_trade_ticks([ID])) == 231
+    assert consolidate(folder(tmp_path, "trades", ID)) == 0
+    _write(writer, perp, T0 + 200 * SECOND, 100)  # what was missing
+    writer.close()
+    assert [file_range(path) for path in _files(tmp_path)] == [(T0, T0 + 359 * SECOND)]
+    assert (
+        Catalog(tmp_path).trades(ID)["ts_init"].tolist()
+        == (T0 + np.arange(360) * SECOND)[np.r_[0:101, 130:360]].tolist()
+    )
+
+
+def test_large_files_are_not_written_again(tmp_path, perp, monkeypatch):
+    monkeypatch.setattr(consolidation, "_MOST_ROWS", 100)
+    writer = CatalogWriter(tmp_path)
+    for i in range(5):
+        _write(writer, perp, T0 + 40 * i * SECOND, 40)
+    writer.close()
+    assert [pq.read_metadata(path).num_rows for path in _files(tmp_path)] == [80, 80, 40]
+
+
+def test_files_that_say_other_things_of_their_rows_stay_apart(tmp_path, perp):
+    finer = PerpetualSettings(
+        id=ID, base="BTC", quote="USDT", price_increment="0.01", size_increment="0.001", min_notional="5"
+    ).build()
+    writer = CatalogWriter(tmp_path)
+    _write(writer, perp, T0, 10)
+    _write(writer, finer, T0 + 10 * SECOND, 10)
+    writer.close()
+    assert len(_files(tmp_path)) == 2
+
+
+def test_parts_that_an_interruption_left_behind_are_removed(tmp_path, perp, monkeypatch):
+    writer = CatalogWriter(tmp_path)
+    for i in range(3):
+        _write(writer, perp, T0 + 10 * i * SECOND, 10)
+    before = _rows(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(consolidation, "_remove_nested", lambda folder: 0)  # as if killed after the rename
+        writer.close()
+    assert len(_files(tmp_path)) == 4
+    again = CatalogWriter(tmp_path)
+    _write(again, perp, T0, 30)  # adds nothing
+    again.close()
+    assert len(_files(tmp_path)) == 1
+    assert _rows(tmp_path) == before
