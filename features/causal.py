@@ -12,6 +12,7 @@ on each:
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -131,7 +132,11 @@ class Chain(Params):
             raise ValueError(
                 f"chain: second filter reads {sorted(missing)}, first offers {list(self.first.outputs)}"
             )
-        object.__setattr__(self, "_columns", [self.first.outputs.index(name) for name in self.second.inputs])
+        columns = [self.first.outputs.index(name) for name in self.second.inputs]
+        together = columns == list(range(columns[0], columns[-1] + 1))
+        object.__setattr__(self, "_columns", slice(columns[0], columns[-1] + 1) if together else columns)
+        keys = ([(f"{i}.{k}", k) for k in f.initial_state()] for i, f in enumerate((self.first, self.second)))
+        object.__setattr__(self, "_keys", tuple(keys))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -149,15 +154,19 @@ class Chain(Params):
         }
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
-        first, second = _split(state)
+        first, second = self._split(state)
         a = self.first.step(first, x)
         return np.concatenate((a, self.second.step(second, a[self._columns])))  # type: ignore[attr-defined]
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
         state = self.initial_state() if state is None else state
-        first, second = _split(state)
+        first, second = self._split(state)
         a = self.first.run(xs, first)
         return np.concatenate((a, self.second.run(a[:, self._columns], second)), axis=1)  # type: ignore[attr-defined,index]
+
+    def _split(self, state: State) -> Iterator[State]:
+        # The arrays are shared with ``state``, so in-place changes reach it: a filter never rebinds an entry.
+        return ({own: state[key] for key, own in keys} for keys in self._keys)  # type: ignore[attr-defined]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,10 +177,3 @@ class Chain(Params):
     @classmethod
     def restore(cls, folder: Path, fields: dict[str, Any]) -> Self:
         return cls(load_filter(folder / "first"), load_filter(folder / "second"))
-
-
-def _split(state: State) -> tuple[State, State]:
-    # The arrays are shared with ``state``, so in-place changes reach it: a filter never rebinds an entry.
-    first = {k[2:]: v for k, v in state.items() if k[0] == "0"}
-    second = {k[2:]: v for k, v in state.items() if k[0] == "1"}
-    return first, second

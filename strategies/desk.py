@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
@@ -213,8 +212,8 @@ class Desk:
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
-    def on_bar(self, bar: BarState, others: float) -> None:
-        """Decide on a bar; ``others`` is what the other desks hold, net."""
+    def on_bar(self, bar: BarState, digest: str, others: float) -> None:
+        """Decide on a bar; ``digest`` is its features' hash, ``others`` what the other desks hold, net."""
         self._bar = bar
         regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
         owned = regime.label in self._labels
@@ -244,14 +243,15 @@ class Desk:
         wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "no price")
         if bar.ts <= self.config.trade_from:
             return
-        self._send(self._leftovers())
+        if self._orders:
+            self._send(self._leftovers())
         if not reason:
             decision = wish
         elif risk.permit in CLOSED or (self._flattens and not owned):
             decision = stand_down(view, reason)
         else:
             decision = only_reduce(view, wish, reason)
-        self._act(view, decision)
+        self._act(view, decision, digest)
 
     def _limits(self, bar: BarState, others: float) -> Limits:
         risk, price = bar.risk, bar.price
@@ -276,7 +276,8 @@ class Desk:
 
     def working(self) -> tuple[WorkingOrder, ...]:
         """The orders that may still fill."""
-        self._forget_closed()
+        if self._orders:
+            self._forget_closed()
         if self._working is None:
             self._working = tuple(
                 WorkingOrder(
@@ -302,7 +303,7 @@ class Desk:
 
     # -- the door, and what lies behind it -------------------------------------------------------------------
 
-    def _act(self, view: MarketView, decision: Decision) -> None:
+    def _act(self, view: MarketView, decision: Decision, digest: str) -> None:
         action, reason, intents, size, bound = decision
         if intents:
             passed = admit(intents, view.position, view.orders, self._at_door(view), view.price, self._spec)
@@ -324,7 +325,7 @@ class Desk:
                 view.risk_on,
                 view.p_up,
                 view.p_down,
-                blake2b(view.features.tobytes(), digest_size=8).hexdigest(),
+                digest,
                 view.permit,
                 view.size_factor,
                 action,

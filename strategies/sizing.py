@@ -122,11 +122,11 @@ def smallest(answers: Iterable[Sized]) -> Sized:
     ValueError
         If there is no answer: a position of unlimited size is never meant.
     """
-    least = min(
-        (a if a.quantity > 0 else Sized(0.0, a.bound) for a in answers),
-        key=lambda a: a.quantity,
-        default=None,
-    )
+    least: Sized | None = None
+    for answer in answers:
+        sized = answer if answer.quantity > 0 else Sized(0.0, answer.bound)
+        if least is None or sized.quantity < least.quantity:
+            least = sized
     if least is None:
         raise ValueError(
             "sizing: no rule and no cap says a size; give one of risk_fraction, volatility_target"

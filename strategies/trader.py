@@ -7,6 +7,7 @@ is felt at every tick of a backtest.)
 import dataclasses
 import json
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from nautilus_trader.model import (
@@ -124,8 +125,9 @@ class Trader(Strategy):
     # -- the bar ---------------------------------------------------------------------------------------------
 
     def _on_bar(self, bar: BarState) -> None:
+        digest = blake2b(bar.features.tobytes(), digest_size=8).hexdigest()
         for desk in self.desks.values():
-            desk.on_bar(bar, self._others(desk))
+            desk.on_bar(bar, digest, self._others(desk))
 
     def _others(self, desk: Desk) -> float:
         """What the other desks hold, net."""

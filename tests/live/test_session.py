@@ -170,5 +170,5 @@ def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, 
         run_live(_config(root, tmp_path), 20, loopback(root))
     (folder,) = (tmp_path / "runs").glob("*")
     assert not json.loads((folder / "manifest.json").read_text())["complete"]
-    assert files(folder / "catalog", "mark", "BTCUSDT-PERP.LOOP")
+    assert files(folder / "catalog", "deltas", "BTCUSDT-PERP.LOOP")
     assert not (tmp_path / "state").exists()
