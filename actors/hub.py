@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from nautilus_trader.model import BarType, BookType, InstrumentId
 
-from actors.guard import RunGuard
-from actors.publisher import BarPublisher, PublisherConfig
+from actors.conductor import Conductor, ConductorConfig
 from actors.records import code, delta_reader, pack, quote_reader, trade_reader
 from features.bars import BarSpec, DollarBars, VolumeBars
 from features.causal import State
@@ -30,6 +29,8 @@ class Online(Protocol):
     """A stage with its running state (``engine.stages.OnlineStage``)."""
 
     def step(self, ts: int, row: np.ndarray) -> np.ndarray: ...
+    def save(self) -> State: ...
+    def load(self, arrays: State) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class HubStream:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HubConfig(PublisherConfig):
+class HubConfig(ConductorConfig):
     """What the hub needs.
 
     Parameters
@@ -54,13 +55,11 @@ class HubConfig(PublisherConfig):
     kernel : FeatureKernel
     streams : tuple of HubStream
     bars : BarSpec
-    regime, volatility, forecast : Online
-        The stages; there may be no forecast.
+    stages : mapping of str to Online
+        ``regime``, ``volatility`` and, unless nothing forecasts, ``forecast``.
     series : mapping of str to (int64 array, float64 array)
         Recorded external series by name, ``ts_init`` (ascending, ns) and value. In a live session an adapter
         publishes them instead, as ``SeriesValue`` on topic ``series``.
-    on_bar : callable, optional
-        Told of each closed bar (progress).
     record : callable, optional
         Given each data object before it is read.
     """
@@ -68,16 +67,12 @@ class HubConfig(PublisherConfig):
     kernel: FeatureKernel
     streams: tuple[HubStream, ...]
     bars: BarSpec
-    regime: Online
-    volatility: Online
-    forecast: Online | None
-    guard: RunGuard
+    stages: Mapping[str, Online]
     series: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
-    on_bar: Callable[[int], None] | None = None
     record: Callable[[Any], None] | None = None
 
 
-class FeatureHub(BarPublisher):
+class FeatureHub(Conductor):
     """Buffers raw events, closes bars by ``ts_init``, runs the kernel and the stages, publishes the bar.
 
     A bar that ends at ``t1`` holds the events with ``ts_init < t1``. It is closed ``grace`` after ``t1``,
@@ -88,6 +83,7 @@ class FeatureHub(BarPublisher):
     ----------
     memory : State
         Of the kernel.
+    stages : mapping of str to Online
     started : int
         When the hub began to listen, ns.
     late : int
@@ -98,6 +94,9 @@ class FeatureHub(BarPublisher):
         super().__init__(config)
         self._c = config
         self.memory = config.kernel.initial_state()
+        self.stages = config.stages
+        self._regime, self._volatility = config.stages["regime"], config.stages["volatility"]
+        self._forecast = config.stages.get("forecast")
         self.started = 0
         self.late = 0
         self._closed = 0
@@ -120,6 +119,7 @@ class FeatureHub(BarPublisher):
     # -- subscriptions ---------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
+        super().on_start()
         c = self._c
         now = self.started = self._closed = self.clock.timestamp_ns()
         for index, stream in enumerate(c.streams):
@@ -134,9 +134,6 @@ class FeatureHub(BarPublisher):
             first = now // c.bars.interval * c.bars.interval + c.bars.grace
             # A timer first fires one interval after its start: at the first close after now, plus the grace.
             self.clock.set_timer_ns("bars", c.bars.interval, start_time_ns=first, callback=self._fire)
-
-    def on_stop(self) -> None:
-        self.clock.cancel_timers()  # a live node goes on for a while after its actors have stopped
 
     def _subscribe(self, stream: HubStream, *, traded: bool) -> None:
         iid = stream.instrument_id
@@ -237,19 +234,15 @@ class FeatureHub(BarPublisher):
         """Close the bar that ends at ``t1``: compute its features, hear the stages, tell everyone."""
         c = self._c
         values, quote = c.kernel.step(self.memory, self._cut(t1))
-        regime, volatility, forecast = c.regime, c.volatility, c.forecast
+        forecast = self._forecast
         self.publish_bar(
             t1,
             values,
             quote.tolist(),
-            regime.step(t1, values).tolist(),
-            volatility.step(t1, values).tolist(),
+            self._regime.step(t1, values).tolist(),
+            self._volatility.step(t1, values).tolist(),
             None if forecast is None else forecast.step(t1, values).tolist(),
         )
-        if c.on_bar is not None:
-            c.on_bar(t1)
-        if c.guard.stop_requested:
-            self.shutdown_system("stop requested")
 
     def _cut(self, t1: int) -> np.ndarray:
         """The events of the bar that ends at ``t1``, in canonical order, with its ``CLOSE``."""

@@ -6,13 +6,12 @@ the same decisions as a faithful one.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from actors.guard import RunGuard
-from actors.publisher import BarPublisher, PublisherConfig
+from actors.conductor import Conductor, ConductorConfig
 
 _BLOCK = 4096  # bars turned into Python numbers at a time
 
@@ -30,17 +29,15 @@ class Recording:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReplayConfig(PublisherConfig):
+class ReplayConfig(ConductorConfig):
     """``publish_delay`` ns after its close a bar is published: the hub's grace (0 for external bars)."""
 
     recording: Recording
     publish_delay: int
     interval: int | None  # of clock bars; None where closes are irregular
-    guard: RunGuard
-    on_bar: Callable[[int], None] | None = None
 
 
-class ReplayActor(BarPublisher):
+class ReplayActor(Conductor):
     """Publishes each bar of a ``Recording`` when the hub would have."""
 
     def __init__(self, config: ReplayConfig) -> None:
@@ -49,9 +46,9 @@ class ReplayActor(BarPublisher):
         self._bars = _rows(config.recording)
         self._due = 0
         self._fire = config.guard.watch(self, self._publish)
-        self.on_funding_rate = config.guard.watch(self, self.governor.on_funding_rate)  # type: ignore[method-assign, assignment]
 
     def on_start(self) -> None:
+        super().on_start()
         c = self._c
         self.subscribe_funding_rates(c.governor.instrument.id)
         ts = c.recording.ts
@@ -76,8 +73,6 @@ class ReplayActor(BarPublisher):
             return
         self._due += 1
         self.publish_bar(*row)
-        if self._c.on_bar is not None:
-            self._c.on_bar(row[0])
         if self._c.interval is None:
             self._arm()
 

@@ -124,18 +124,18 @@ def _median_speed(runs: Sequence[Played]) -> float:
 
 
 def play_pipeline(market: Market, models: Models, mode: Mode, instrument: Any = None) -> Played:
-    """One backtest; ``instrument(components)`` may change the assembled components before they run."""
+    """One backtest; ``instrument(conductor)`` may change the assembled component before it runs."""
     began = time.process_time()
     span = market.config.backtest
     guard = RunGuard()
     first = market.data_start(span.start)
-    components = assemble(
+    conductor = assemble(
         market, models, mode, RunLogs(), guard, first=first, trade_from=span.start, end=span.end
     )
     if instrument is not None:
-        instrument(components)
+        instrument(conductor)
     prepared = time.process_time() - began
-    played = _play(market, mode, (), components.strategies)
+    played = _play(market, mode, strategies=[conductor])
     if guard.failures:
         raise RuntimeError(guard.failures[0])
     return dataclasses.replace(played, prepared=prepared)

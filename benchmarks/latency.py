@@ -12,23 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from actors.hub import FeatureHub
 from benchmarks.engine import MINUTES, RATE, play_pipeline
 from benchmarks.markets import market
-from engine.assembly import Components
 
 
 class _Stopwatch:
-    """Wraps the hub's close and the trader's ``submit_order`` of one run."""
+    """Wraps the close and ``submit_order`` of one run's hub."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []  # one an order
         self._began = 0.0  # 0 between closes
 
-    def attach(self, components: Components) -> None:
-        """Time ``components``."""
-        components.hub._fire = self._closing(components.hub._fire)
-        trader = components.trader
-        trader.submit_order = self._submitting(trader.submit_order)  # type: ignore[method-assign]
+    def attach(self, hub: FeatureHub) -> None:
+        """Time ``hub``."""
+        hub._fire = self._closing(hub._fire)
+        hub.submit_order = self._submitting(hub.submit_order)  # type: ignore[method-assign]
 
     def _closing(self, close: Any) -> Any:
         def timed(event: Any) -> None:

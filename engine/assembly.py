@@ -1,19 +1,17 @@
 """One assembly for every mode: the same governor and strategies behind a hub with its stages, or behind a
 recording.
 
-Hub or recording publish a bar with all that is known of it, and one trader hands it to the strategies' desks
-in the order of the config.
+One Nautilus component, hub or replay, with the governor and the trader in it.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from nautilus_trader.common import Cache
-from nautilus_trader.model import BarType, Currency, InstrumentId, OrderSide, StrategyId
+from nautilus_trader.model import BarType, Currency, InstrumentId, OrderSide
 
-from actors.governor import GovernorConfig, RiskGovernor
+from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.replay import Recording, ReplayActor, ReplayConfig
@@ -21,41 +19,13 @@ from engine.bundles import Models
 from engine.errors import BeaufortError
 from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
-from engine.stages import OnlineStage
 from features.bars import ClockBars, ExternalBars
-from strategies import DeskConfig, Trader, TraderConfig
+from strategies import DeskConfig, TraderConfig
 from strategies.sizing import ContractSpec
 
 Mode = Literal["faithful", "replay", "live"]
 
 _YEAR = 365 * 86_400 * 10**9
-
-
-@dataclasses.dataclass(frozen=True)
-class Components:
-    """What a node is given, and what saves and resumes it.
-
-    ``stages`` is empty in a replay.
-    """
-
-    publisher: FeatureHub | ReplayActor
-    stages: dict[str, OnlineStage]
-    trader: Trader
-
-    @property
-    def strategies(self) -> list[Any]:
-        """In the order in which a node is given them."""
-        return [self.publisher, self.trader]
-
-    @property
-    def hub(self) -> FeatureHub:
-        """The publisher of a run that is no replay."""
-        assert isinstance(self.publisher, FeatureHub)
-        return self.publisher
-
-    @property
-    def governor(self) -> RiskGovernor:
-        return self.publisher.governor
 
 
 def assemble(
@@ -70,15 +40,15 @@ def assemble(
     end: int | None = None,
     on_bar: Callable[[int], None] | None = None,
     record: Callable[[Any], None] | None = None,
-) -> Components:
-    """Everything that runs on a node.
+) -> FeatureHub | ReplayActor:
+    """Everything that runs on a node, as its one component.
 
     Parameters
     ----------
     market, models
         The config with its data, and its verified bundles.
     logs, guard
-        Shared by all components.
+        Filled and asked while the run goes on.
     first, end : int
         Span of market data, ns; ``end`` is needed in a backtest.
     trade_from : int
@@ -89,7 +59,6 @@ def assemble(
         Given each raw data object before it is read (live sessions).
     """
     config = market.config
-    stages: dict[str, OnlineStage] = {}
     governor = GovernorConfig(
         drawdown=config.risk.governor(),
         instrument=market.traded,
@@ -100,51 +69,35 @@ def assemble(
         funding_log=logs.funding,
         guard=guard,
     )
-    publisher: FeatureHub | ReplayActor
+    spec, bars_per_year = ContractSpec.of(market.traded), _bars_per_year(market, models)
+    trader = TraderConfig(
+        instrument=market.traded,
+        desks=tuple(
+            DeskConfig(
+                name=name,
+                settings=settings,
+                instrument=str(market.traded.id),
+                spec=spec,
+                risk=config.risk,
+                bars_per_year=bars_per_year,
+                horizon=config.volatility.horizon,
+                maker_fee=float(config.venue.maker_fee),
+                features=market.kernel.names,
+                trade_from=trade_from,
+                decisions=logs.decisions,
+                fills=logs.fills,
+                bundle_at=models.bundle_at,
+            )
+            for name, settings in config.strategies.items()
+        ),
+        latency=0 if mode == "live" else config.venue.latency,
+        flatten_on_stop=mode == "live",
+    )
+    common = {"governor": governor, "trader": trader, "guard": guard, "on_bar": on_bar}
     if mode == "replay":
         assert end is not None
-        publisher = _replay(market, models, governor, first, end, guard, on_bar)
-    else:
-        stages = {
-            name: stage.online(market.kernel.names)
-            for name, stage in (
-                ("regime", models.regime),
-                ("volatility", models.volatility),
-                ("forecast", models.forecast),
-            )
-            if stage is not None
-        }
-        publisher = _hub(market, stages, governor, mode, first, guard, on_bar, record)
-    spec, bars_per_year = ContractSpec.of(market.traded), _bars_per_year(market, models)
-    trader = Trader(
-        TraderConfig(
-            strategy_id=StrategyId("Trader-001"),
-            order_id_tag="001",
-            instrument=market.traded,
-            desks=tuple(
-                DeskConfig(
-                    name=name,
-                    settings=settings,
-                    instrument=str(market.traded.id),
-                    spec=spec,
-                    risk=config.risk,
-                    bars_per_year=bars_per_year,
-                    horizon=config.volatility.horizon,
-                    maker_fee=float(config.venue.maker_fee),
-                    features=market.kernel.names,
-                    trade_from=trade_from,
-                    decisions=logs.decisions,
-                    fills=logs.fills,
-                    bundle_at=models.bundle_at,
-                )
-                for name, settings in config.strategies.items()
-            ),
-            guard=guard,
-            latency=0 if mode == "live" else config.venue.latency,
-            flatten_on_stop=mode == "live",
-        )
-    )
-    return Components(publisher, stages, trader)
+        return _replay(market, models, common, first, end)
+    return _hub(market, models, common, mode, first, record)
 
 
 def order_rows(cache: Cache) -> list[tuple[Any, ...]]:
@@ -177,12 +130,10 @@ def _level(order: Any) -> float:
 
 def _hub(
     market: Market,
-    stages: dict[str, OnlineStage],
-    governor: GovernorConfig,
+    models: Models,
+    common: dict[str, Any],
     mode: Mode,
     first: int,
-    guard: RunGuard,
-    on_bar: Callable[[int], None] | None,
     record: Callable[[Any], None] | None,
 ) -> FeatureHub:
     config = market.config
@@ -206,16 +157,20 @@ def _hub(
         )
     return FeatureHub(
         HubConfig(
-            governor=governor,
+            **common,
             kernel=market.kernel,
             streams=tuple(streams),
             bars=config.bars,
-            regime=stages["regime"],
-            volatility=stages["volatility"],
-            forecast=stages.get("forecast"),
-            guard=guard,
+            stages={
+                name: stage.online(market.kernel.names)
+                for name, stage in (
+                    ("regime", models.regime),
+                    ("volatility", models.volatility),
+                    ("forecast", models.forecast),
+                )
+                if stage is not None
+            },
             series=_series(market, first) if mode == "faithful" else {},
-            on_bar=on_bar,
             record=record,
         )
     )
@@ -238,11 +193,9 @@ def _series(market: Market, first: int) -> dict[str, tuple[np.ndarray, np.ndarra
 def _replay(
     market: Market,
     models: Models,
-    governor: GovernorConfig,
+    common: dict[str, Any],
     first: int,
     end: int,
-    guard: RunGuard,
-    on_bar: Callable[[int], None] | None,
 ) -> ReplayActor:
     series = market.features(first, end)
     said = run_stages(models, series.table)
@@ -258,12 +211,10 @@ def _replay(
     interval = bars.interval if isinstance(bars, ClockBars) else None
     return ReplayActor(
         ReplayConfig(
-            governor=governor,
+            **common,
             recording=recording,
             publish_delay=bars.grace,
             interval=interval,
-            guard=guard,
-            on_bar=on_bar,
         )
     )
 

@@ -133,15 +133,14 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             running.update(share, round(share * total))
 
     logs = RunLogs()
-    components = assemble(
+    conductor = assemble(
         market, models, mode, logs, guard, first=first, trade_from=span.start, end=span.end, on_bar=on_bar
     )
     node = BacktestNode([node_config(market, feeds, first)])
     try:
         try:
             node.build()
-            for strategy in components.strategies:
-                node.add_strategy(config.name, strategy)
+            node.add_strategy(config.name, conductor)
         except RuntimeError as error:
             raise BeaufortError(f"the backtest could not be built: {error}") from error
         with _stop_on_interrupt(guard):

@@ -31,6 +31,7 @@ from nautilus_trader.model import (
 )
 
 from actors.guard import RunGuard
+from actors.hub import FeatureHub
 from catalogs.recording import CatalogRecorder
 from engine.assembly import assemble, desk_of, order_rows
 from engine.backtest import describe
@@ -103,7 +104,7 @@ def build_node(
     Parameters
     ----------
     strategies : sequence
-        Hub and trader, as ``assemble`` gives them.
+        Such as the hub.
     log : Path
         Folder for the node's log file.
 
@@ -180,7 +181,7 @@ class Session:
             config = _with_balance(config, remembered.equity)
         self._config = config
         self._market = Market(config)
-        self._components = assemble(
+        hub = assemble(
             self._market,
             self._models,
             "live",
@@ -191,15 +192,16 @@ class Session:
             on_bar=self._on_bar,
             record=recorder,
         )
-        self._hub = self._components.hub
+        assert isinstance(hub, FeatureHub)
+        self._hub = hub
         if remembered is not None:
             # The account's history counts however old it is.
-            self._components.governor.memory.update(remembered.parts["governor"])
+            self._hub.governor.memory.update(remembered.parts["governor"])
             if resumed:
                 self._hub.continue_from(remembered.parts["kernel"])
-                for name, stage in self._components.stages.items():
+                for name, stage in self._hub.stages.items():
                     stage.load(remembered.parts[name])
-        self._node = build_node(config, live, self._components.strategies, source, folder)
+        self._node = build_node(config, live, [self._hub], source, folder)
 
     def _fits(self, remembered: SessionState, now: int) -> bool:
         """Whether features and models may go on from there."""
@@ -272,9 +274,9 @@ class Session:
     def _save_state(self, equity: float) -> None:
         if not self._last_bar:
             return  # no bar has closed: what an earlier session left still holds
-        c = self._components
-        parts = {"kernel": self._hub.memory, "governor": c.governor.memory}
-        parts |= {name: stage.save() for name, stage in c.stages.items()}
+        hub = self._hub
+        parts = {"kernel": hub.memory, "governor": hub.governor.memory}
+        parts |= {name: stage.save() for name, stage in hub.stages.items()}
         SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
 
 

@@ -1,14 +1,13 @@
-"""The Nautilus strategy in which the desks of one instrument work: it carries orders out, and answers back.
+"""The trader: carries the orders of all desks to Nautilus, and the venue's answers back.
 
-There is one of it, with one position, as there is one at a venue in one-way mode. (And each component more
-is felt at every tick of a backtest.)
+The desks trade one instrument through one Nautilus strategy, with one net position, as a venue in one-way
+mode has one.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 from nautilus_trader.model import (
     ClientOrderId,
@@ -16,7 +15,6 @@ from nautilus_trader.model import (
     OrderSide,
     Price,
     Quantity,
-    StrategyId,
     TriggerType,
 )
 from nautilus_trader.trading import Strategy
@@ -28,25 +26,16 @@ from strategies.policy import Place
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 
 
-class Guard(Protocol):
-    """Wraps callbacks: a failure is recorded and shuts the system down (``actors.guard.RunGuard``)."""
-
-    def watch(self, component: Any, callback: Callable[[Any], None]) -> Callable[[Any], None]: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class TraderConfig:
     """What the trader needs.
 
     Parameters
     ----------
-    strategy_id, order_id_tag
-        Nautilus names.
     instrument
         The traded Nautilus instrument.
     desks : tuple of DeskConfig
         In the order in which they hear of a bar.
-    guard : Guard
     latency : int
         Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
     flatten_on_stop : bool
@@ -54,28 +43,31 @@ class TraderConfig:
         with its protective stop.
     """
 
-    strategy_id: StrategyId
-    order_id_tag: str
     instrument: Any
     desks: tuple[DeskConfig, ...]
-    guard: Guard
     latency: int = 0
     flatten_on_stop: bool = False
 
 
-class Trader(Strategy):
+class Trader:
     """Hands every bar to its desks, their orders to the venue, and the venue's answers to the desk they
     concern.
 
     Orders carry two tags: their role, and the name of their desk.
+
+    Parameters
+    ----------
+    host : Strategy
+        The Nautilus strategy it works in.
+    config : TraderConfig
 
     Attributes
     ----------
     desks : dict of str to Desk
     """
 
-    def __init__(self, config: TraderConfig) -> None:
-        super().__init__(config)
+    def __init__(self, host: Strategy, config: TraderConfig) -> None:
+        self._host = host
         self._c = config
         self._iid = config.instrument.id
         self._currency = getattr(config.instrument, "settlement_currency", config.instrument.quote_currency)
@@ -83,34 +75,30 @@ class Trader(Strategy):
         self._desk_of: dict[str, Desk] = {}  # by order id
         self._filled: Desk | None = None  # whose order was filled last
         self._due = 0  # when the last commands reach the venue
-        watch = config.guard.watch
-        self.on_order_event = watch(self, self._on_order_event)  # type: ignore[method-assign,assignment]
-        self.on_position_event = watch(self, self._on_position_event)  # type: ignore[method-assign,assignment]
 
     # -- life cycle ------------------------------------------------------------------------------------------
 
-    def on_start(self) -> None:
-        self.recover()
-        self.subscribe_topic("bar", self._c.guard.watch(self, self._on_bar))
-
-    def on_stop(self) -> None:
+    def stop(self) -> None:
+        """The end of the run: see ``TraderConfig.flatten_on_stop``."""
         for desk in self.desks.values():
             desk.stop(flatten=self._c.flatten_on_stop)
 
-    def on_save(self) -> dict[str, bytes]:
+    def save(self) -> dict[str, bytes]:
+        """What the policies remember, by desk."""
         return {name: json.dumps(desk.policy.save()).encode() for name, desk in self.desks.items()}
 
-    def on_load(self, state: dict[str, bytes]) -> None:
+    def load(self, state: dict[str, bytes]) -> None:
+        """Continue from what ``save`` gave."""
         for name, memory in state.items():
             if name in self.desks:
                 self.desks[name].policy.load(json.loads(memory))
 
     def recover(self) -> None:
         """Give the desks the position and the orders that a restarted session finds in the cache."""
-        for position in self.cache.positions_open(None, self._iid, self.strategy_id):
-            desk = self._owner(self.cache.order(position.opening_order_id))
+        for position in self._host.cache.positions_open(None, self._iid, self._host.strategy_id):
+            desk = self._owner(self._host.cache.order(position.opening_order_id))
             desk.position, desk.entry = position.signed_qty, position.avg_px_open
-        for order in self.cache.orders_open(None, self._iid, self.strategy_id):
+        for order in self._host.cache.orders_open(None, self._iid, self._host.strategy_id):
             level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
             key = str(order.client_order_id)
             desk = self._desk_of[key] = self._owner(order)
@@ -124,7 +112,8 @@ class Trader(Strategy):
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
-    def _on_bar(self, bar: BarState) -> None:
+    def on_bar(self, bar: BarState) -> None:
+        """Let every desk decide, in the order of the config."""
         digest = blake2b(bar.features.tobytes(), digest_size=8).hexdigest()
         for desk in self.desks.values():
             desk.on_bar(bar, digest, self._others(desk))
@@ -138,7 +127,7 @@ class Trader(Strategy):
     def place(self, desk: Desk, wanted: Place) -> None:
         """Send an order of ``desk``."""
         self._arrive()
-        factory, instrument = self.order_factory, self._c.instrument
+        factory, instrument = self._host.order_factory, self._c.instrument
         side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
         quantity = Quantity(wanted.quantity, instrument.size_precision)
         # The venue would not reduce its one net position where desks came to hold against each other.
@@ -156,7 +145,7 @@ class Trader(Strategy):
         key = str(order.client_order_id)
         self._desk_of[key] = desk
         desk.sent(key, wanted)
-        self.submit_order(order)
+        self._host.submit_order(order)
 
     def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
         """Change an order to this total quantity and price."""
@@ -165,23 +154,23 @@ class Trader(Strategy):
         total = Quantity(quantity, instrument.size_precision)
         level = Price(price, instrument.price_precision)
         if role == "stop":
-            self.modify_order(ClientOrderId(order_id), quantity=total, trigger_price=level)
+            self._host.modify_order(ClientOrderId(order_id), quantity=total, trigger_price=level)
         else:
-            self.modify_order(ClientOrderId(order_id), quantity=total, price=level)
+            self._host.modify_order(ClientOrderId(order_id), quantity=total, price=level)
 
     def cancel(self, order_id: str) -> None:
         """Have an order cancelled."""
         self._arrive()
-        self.cancel_order(ClientOrderId(order_id))
+        self._host.cancel_order(ClientOrderId(order_id))
 
     def is_closed(self, order_id: str) -> bool:
         """Whether nothing of the order can fill any more."""
-        order = self.cache.order(ClientOrderId(order_id))
+        order = self._host.cache.order(ClientOrderId(order_id))
         return order is not None and order.is_closed
 
     def free_margin(self) -> float:
         """Of the account, in the settlement currency; 0 while unknown."""
-        account = self.portfolio.account(self._iid.venue)
+        account = self._host.portfolio.account(self._iid.venue)
         free = None if account is None else account.balance_free(self._currency)
         return 0.0 if free is None else max(0.0, free.as_double())
 
@@ -193,14 +182,15 @@ class Trader(Strategy):
         """
         if not self._c.latency:
             return
-        due = self.clock.timestamp_ns() + self._c.latency
+        due = self._host.clock.timestamp_ns() + self._c.latency
         if due != self._due:
             self._due = due
-            self.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
+            self._host.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
 
     # -- what the venue says ---------------------------------------------------------------------------------
 
-    def _on_order_event(self, event: Any) -> None:
+    def on_order_event(self, event: Any) -> None:
+        """Tell the desk whose order it is."""
         key = str(event.client_order_id)
         desk = self._desk_of.get(key)
         if desk is None:
@@ -222,8 +212,8 @@ class Trader(Strategy):
         elif kind == "OrderCancelRejected":
             desk.on_cancel_rejected(key)
 
-    def _on_position_event(self, event: Any) -> None:
-        # It follows the fill that caused it; only now may an order reduce what was filled.
+    def on_position_event(self, event: Any) -> None:
+        """It follows the fill that caused it: only now may an order reduce what was filled."""
         if self._filled is not None and type(event).__name__ in _MOVES:
             self._filled.protect()
 

@@ -27,7 +27,7 @@ from features.causal import copy_state
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
 from features.messages import BarState, SeriesValue
-from tests.actors.idle import idle_governor
+from tests.actors.idle import idle
 
 S = 10**9
 T0 = 1_700_000_000 * S
@@ -52,6 +52,12 @@ class Echo:
 
     def step(self, ts: int, row: np.ndarray) -> np.ndarray:
         return self._row
+
+    def save(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        pass
 
 
 class Hub(FeatureHub):
@@ -86,14 +92,11 @@ def hub() -> Hub:
     guard = RunGuard()
     made = Hub(
         HubConfig(
-            governor=idle_governor(guard),
+            **idle(guard),
             kernel=_kernel(),
             streams=streams,
             bars=ClockBars(),
-            regime=Echo([0.2, 0.7, 0.1, 1.0]),
-            volatility=Echo([0.01, 0.001, 1.0]),
-            forecast=None,
-            guard=guard,
+            stages={"regime": Echo([0.2, 0.7, 0.1, 1.0]), "volatility": Echo([0.01, 0.001, 1.0])},
         )
     )
     made.guard = guard  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from nautilus_trader.model import AccountType, ActorId, Money, OmsType, Venue
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from features.messages import BarState
-from tests.actors.idle import idle_governor
+from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, S, linear_perpetual, quotes
 
 
@@ -45,11 +45,10 @@ def _run(
     guard = RunGuard()
     replay = ReplayActor(
         ReplayConfig(
-            governor=idle_governor(guard),
+            **idle(guard),
             recording=recording,
             publish_delay=publish_delay,
             interval=interval,
-            guard=guard,
             on_bar=on_bar,
         )
     )

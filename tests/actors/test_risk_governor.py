@@ -9,12 +9,12 @@ import pytest
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig, LogLevel
 from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import AccountType, BookType, Money, OmsType, StrategyId, Venue
+from nautilus_trader.model import AccountType, BookType, Money, OmsType, Venue
 
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from strategies import DeskConfig, Trader, TraderConfig
+from strategies import DeskConfig, TraderConfig
 from strategies.desk import DECISION_COLUMNS
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
@@ -94,8 +94,17 @@ def _run(
         fills=[],
         bundle_at=lambda ts: "bundle",
     )
-    trader = Trader(TraderConfig(StrategyId("Trader-T"), "T", instrument, (desk,), guard))
-    trader.desks["desk"].policy = Once(quantity)  # type: ignore[assignment]
+    replay = ReplayActor(
+        ReplayConfig(
+            governor=governor,
+            trader=TraderConfig(instrument, (desk,)),
+            guard=guard,
+            recording=recording,
+            publish_delay=GRACE,
+            interval=S,
+        )
+    )
+    replay.trader.desks["desk"].policy = Once(quantity)  # type: ignore[assignment]
     engine = BacktestEngine(
         BacktestEngineConfig(
             shutdown_on_error=True,
@@ -118,14 +127,7 @@ def _run(
             engine.add_data(minute_like_bars(instrument, prices))
         else:
             engine.add_data([*book(instrument, prices, 1e6), *trades(instrument, prices)])
-        engine.add_strategy(
-            ReplayActor(
-                ReplayConfig(
-                    governor=governor, recording=recording, publish_delay=GRACE, interval=S, guard=guard
-                )
-            )
-        )
-        engine.add_strategy(trader)
+        engine.add_strategy(replay)
         engine.run(start=START, end=START + n * S + 2 * GRACE)
     finally:
         engine.dispose()

@@ -159,7 +159,7 @@ def test_a_policy_that_reads_the_recorded_future(trained: RunConfig, monkeypatch
     honest = engine.backtest.assemble
 
     def assemble(market: Market, *args: Any, **kwargs: Any) -> Any:
-        components = honest(market, *args, **kwargs)
+        conductor = honest(market, *args, **kwargs)
         trades = market.catalog.trades("BTCUSDT-PERP.SIM")
 
         class Prophet:
@@ -175,9 +175,9 @@ def test_a_policy_that_reads_the_recorded_future(trained: RunConfig, monkeypatch
                     return self._policy.decide(view)
                 return Decision("none", "a minute later it is cheaper")
 
-        momentum = components.trader.desks["momentum"]
+        momentum = conductor.trader.desks["momentum"]
         momentum.policy = Prophet(momentum.policy)
-        return components
+        return conductor
 
     monkeypatch.setattr(engine.backtest, "assemble", assemble)
     result = audit_config(trained, 2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import itertools
 import json
 import os
 import signal
@@ -161,9 +162,14 @@ def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, 
     assemble = engine.live.assemble
 
     def sabotaged(*args, **kwargs):
-        components = assemble(*args, **kwargs)
-        monkeypatch.setattr(components.stages["regime"], "step", lambda ts, row: 1 / 0)
-        return components
+        hub = assemble(*args, **kwargs)
+        step, bars = hub.stages["regime"].step, itertools.count(1)
+
+        def fails(ts, row):  # once there is something to keep
+            return step(ts, row) if next(bars) < 4 else 1 / 0
+
+        monkeypatch.setattr(hub.stages["regime"], "step", fails)
+        return hub
 
     monkeypatch.setattr(engine.live, "assemble", sabotaged)
     with pytest.raises(BeaufortError, match="ZeroDivisionError"):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import DataActor, LoggerConfig, LogLevel
+from nautilus_trader.common import LoggerConfig, LogLevel
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
 from nautilus_trader.model import (
     AccountType,
-    ActorId,
     AggressorSide,
     Bar,
     BarType,
@@ -36,6 +35,7 @@ from nautilus_trader.model import (
     TradeTick,
     Venue,
 )
+from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
 from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
@@ -110,28 +110,36 @@ class Says:
 
 @dataclasses.dataclass(frozen=True)
 class ScriptConfig:
-    actor_id: ActorId
+    strategy_id: StrategyId
+    order_id_tag: str
     prices: Sequence[float]
     says: Callable[[int], Says]
     guard: RunGuard
-    standing: list[Any]  # receives the orders that stand when the run ends, before strategies cancel them
+    standing: list[Any]  # receives the orders that stand when the run ends, before desks cancel them
+    trader: TraderConfig
 
 
-class Script(DataActor):
-    """Stands in for the hub, the stages and the governor: one bar a second."""
+class Script(Strategy):
+    """Stands in for the hub, the stages and the governor: one bar a second, and a trader that hears it."""
 
     def __init__(self, config: ScriptConfig) -> None:
         super().__init__(config)
         self._c = config
         self._bar = 0
+        self.trader = Trader(self, config.trader)
+        watch = config.guard.watch
+        self.on_order_event = watch(self, self.trader.on_order_event)
+        self.on_position_event = watch(self, self.trader.on_position_event)
 
     def on_start(self) -> None:
+        self.trader.recover()
         self.clock.set_timer_ns(
             "bars", S, start_time_ns=START + GRACE, callback=self._c.guard.watch(self, self._close)
         )
 
     def on_stop(self) -> None:
         self._c.standing.extend(self.cache.orders_open())
+        self.trader.stop()
 
     def _close(self, _event: Any) -> None:
         i = self._bar
@@ -155,7 +163,7 @@ class Script(DataActor):
             Forecast(said.up, said.down),
             RiskState(said.permit, said.size_factor, said.equity, 0.0),
         )
-        self.publish_message("bar", bar)
+        self.trader.on_bar(bar)
 
 
 @dataclasses.dataclass
@@ -275,32 +283,29 @@ def play(
     decisions: list[tuple[Any, ...]] = []
     fills: list[tuple[Any, ...]] = []
     several = [settings] if isinstance(settings, PolicySettings) else list(settings)
-    trader = Trader(
-        TraderConfig(
-            strategy_id=StrategyId("Trader-T"),
-            order_id_tag="T",
-            instrument=instrument,
-            desks=tuple(
-                DeskConfig(
-                    name=f"s{i}",
-                    settings=one,
-                    instrument=str(instrument.id),
-                    spec=ContractSpec.of(instrument),
-                    risk=risk or RiskSettings(),
-                    bars_per_year=365.0,
-                    horizon=1,
-                    maker_fee=0.0002,
-                    features=("bar", "price"),
-                    trade_from=trade_from,
-                    decisions=decisions,
-                    fills=fills,
-                    bundle_at=lambda ts: "bundle-a",
-                )
-                for i, one in enumerate(several)
-            ),
-            guard=guard,
-        )
+    config = TraderConfig(
+        instrument=instrument,
+        desks=tuple(
+            DeskConfig(
+                name=f"s{i}",
+                settings=one,
+                instrument=str(instrument.id),
+                spec=ContractSpec.of(instrument),
+                risk=risk or RiskSettings(),
+                bars_per_year=365.0,
+                horizon=1,
+                maker_fee=0.0002,
+                features=("bar", "price"),
+                trade_from=trade_from,
+                decisions=decisions,
+                fills=fills,
+                bundle_at=lambda ts: "bundle-a",
+            )
+            for i, one in enumerate(several)
+        ),
     )
+    script = Script(ScriptConfig(StrategyId("Script-T"), "T", prices, says, guard, standing, config))
+    trader = script.trader
     if policy is not None:
         trader.desks["s0"].policy = policy
     engine = BacktestEngine(
@@ -325,8 +330,7 @@ def play(
         )
         engine.add_instrument(instrument)
         engine.add_data(list(data))
-        engine.add_actor(Script(ScriptConfig(ActorId("SCRIPT-1"), prices, says, guard, standing)))
-        engine.add_strategy(trader)
+        engine.add_strategy(script)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
         cache = engine.cache
         after(trader)

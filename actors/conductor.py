@@ -1,0 +1,110 @@
+"""The one Nautilus component of a run: it has every bar judged and traded, and publishes it.
+
+Hub and replay are made of it. There is one and no more, because Nautilus's backtest engine looks at the clock
+of every component at every event: each costs a replay three per cent.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from nautilus_trader.model import StrategyId
+from nautilus_trader.trading import Strategy
+
+from actors.governor import GovernorConfig, RiskGovernor
+from actors.guard import RunGuard
+from features.messages import BarState, Forecast, RegimeState, VolatilityState
+from strategies import Trader, TraderConfig
+
+_NAME = StrategyId("Beaufort-001")
+_SILENT = Forecast(math.nan, math.nan)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConductorConfig:
+    """The part of their configs that hub and replay share.
+
+    ``on_bar(ts)`` is told of each closed bar (progress).
+    """
+
+    governor: GovernorConfig
+    trader: TraderConfig
+    guard: RunGuard
+    on_bar: Callable[[int], None] | None = None
+    strategy_id: StrategyId = _NAME
+    order_id_tag: str = "001"
+
+
+class Conductor(Strategy):
+    """Has each bar judged by the governor, hands it to the trader, and publishes it on topic ``bar`` for
+    whoever else listens.
+
+    Attributes
+    ----------
+    governor : RiskGovernor
+    trader : Trader
+    """
+
+    def __init__(self, config: ConductorConfig) -> None:
+        super().__init__(config)
+        self._guard, self._on_bar_closed = config.guard, config.on_bar
+        self.governor = RiskGovernor(self, config.governor)
+        self.trader = Trader(self, config.trader)
+        watch = config.guard.watch
+        self.on_order_event = watch(self, self.trader.on_order_event)  # type: ignore[method-assign, assignment]
+        self.on_position_event = watch(self, self.trader.on_position_event)  # type: ignore[method-assign, assignment]
+        self.on_funding_rate = watch(self, self.governor.on_funding_rate)  # type: ignore[method-assign, assignment]
+
+    def on_start(self) -> None:
+        self.trader.recover()
+
+    def on_stop(self) -> None:
+        self.clock.cancel_timers()  # a live node goes on for a while after its components have stopped
+        self.trader.stop()
+
+    def on_save(self) -> dict[str, bytes]:
+        return self.trader.save()
+
+    def on_load(self, state: dict[str, bytes]) -> None:
+        self.trader.load(state)
+
+    def publish_bar(
+        self,
+        ts: int,
+        features: np.ndarray,
+        quote: list[float],
+        regime: list[float],
+        volatility: list[float],
+        forecast: list[float] | None,
+    ) -> None:
+        """Have the bar judged and traded, and tell everyone.
+
+        Parameters
+        ----------
+        ts : int
+            Its close, ns.
+        features : float64 array
+        quote : list of float
+            ``features.kernel.QUOTE_COLUMNS``.
+        regime : list of float
+            ``p_trend, p_chop, p_stress, regime``, NaN while silent.
+        volatility : list of float
+            ``volatility, bar_volatility, risk_on``; silence means risk off.
+        forecast : list of float or None
+            ``p_up, p_down``; None where nothing forecasts.
+        """
+        price, bid, ask, low, high = quote
+        trend, chop, stress, label = regime
+        expected, expected_bar, risk_on = volatility
+        said = RegimeState(int(label) if label == label else -1, (trend, chop, stress))
+        gate = VolatilityState(expected, expected_bar, risk_on == 1.0)
+        hoped = _SILENT if forecast is None else Forecast(*forecast)
+        risk = self.governor.judge(ts, price, low, high, said, gate)
+        bar = BarState(ts, features, price, bid, ask, low, high, said, gate, hoped, risk)
+        self.trader.on_bar(bar)
+        self.publish_message("bar", bar)
+        if self._on_bar_closed is not None:
+            self._on_bar_closed(ts)
+        if self._guard.stop_requested:
+            self.shutdown_system("stop requested")
