@@ -250,10 +250,12 @@ class FeatureHub(Conductor):
             self._on_series(self._next)
             self._next = next(self._coming, None)
         records, close = self._records, pack(t1, _CLOSE, 0.0, 0.0)
-        arrived = bytearray().join((*records, close))
+        records.append(close)
+        arrived = bytearray().join(records)
+        records.pop()
         events = np.frombuffer(arrived, EVENT)
-        n = split_at(events[:-1], t1)
-        if n >= 0:  # its place is where the events of the next bar begin
+        n, late = split_at(events, self._closed, t1)
+        if n >= 0:  # the close goes where the events of the next bar begin
             arrived[n * EVENT.itemsize : (n + 1) * EVENT.itemsize] = close
             del records[:n]
             events = events[: n + 1]
@@ -262,8 +264,8 @@ class FeatureHub(Conductor):
             own[-1] = True
             records[:] = [records[i] for i in np.flatnonzero(~own).tolist()]
             events = sort_events(events[own])
-        if events["ts"][0] < self._closed:
-            self.late += int(np.count_nonzero(events["ts"] < self._closed))
+            late = int(np.count_nonzero(events["ts"] < self._closed))
+        self.late += late
         self._closed = t1
         return events
 

@@ -72,15 +72,17 @@ def _in_order(events):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def split_at(events, end):  # type: ignore[no-untyped-def]
-    """How many leading events are before ``end`` (ns), if they are in canonical order and all others are not.
+def split_at(events, start, end):  # type: ignore[no-untyped-def]
+    """How many leading events are before ``end`` (ns), if they are in canonical order and all others are not;
+    and how many of them are before ``start``.
 
     -1 where they have to be sorted out first, as when a live queue handed some over late.
     """
-    n = 0
+    n = late = 0
     while n < len(events) and events[n].ts < end:
+        late += events[n].ts < start
         n += 1
     for i in range(n, len(events)):
         if events[i].ts < end:
-            return -1
-    return n if _in_order(events[:n]) else -1
+            return -1, 0
+    return (n, late) if _in_order(events[:n]) else (-1, 0)
