@@ -126,13 +126,18 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
         messages.append(
             f"<b>Incomplete run.</b> It was stopped before its end. {reached} Figures cover that part only."
         )
+    if figures["liquidated"] is not None:
+        messages.append(
+            f"<b>Liquidated.</b> At {day(figures['liquidated'])} equity met the maintenance margin: "
+            "everything was closed at market, and nothing was traded from then on."
+        )
     if not figures["fills"]:
         messages.append("<b>No fills.</b> Nothing was traded; see why nothing was done, below.")
     gap = figures["unexplained"] or 0.0
     if abs(gap) > 1e-3 * abs(figures["fees"]) + 1e-6 * figures["starting_equity"]:
         messages.append(
             f"<b>Books differ.</b> Recorded equity moved by {escape(amount(gap))} more than fills, fees, "
-            "funding and marks account for (a liquidation, a fill after the last bar, or an error)."
+            "funding and marks account for (a fill after the last bar, or an error)."
         )
     return "".join(f"<div class='banner'>{message}</div>" for message in messages)
 

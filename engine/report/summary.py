@@ -17,6 +17,7 @@ from engine.report import metrics
 from engine.report.ledger import Ledger, contract_of, keep_ledger, round_trips, slippage
 from engine.report.results import jsonable
 from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers, read_run, regimes
+from features.settings import format_time
 
 
 def summary(run_folder: Path) -> dict[str, Any]:
@@ -25,8 +26,9 @@ def summary(run_folder: Path) -> dict[str, Any]:
     Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
     what is undefined (no trades, a span too short) is None. ``gross_pnl`` is what prices gave, slippage
     included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` positive where paid and ``funding``
-    positive where received. ``unexplained`` is the change of recorded equity that the ledger of fills and
-    funding does not account for: it should be rounding.
+    positive where received. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation, or
+    None. ``unexplained`` is the change of recorded equity that the ledger of fills and funding does not
+    account for: it should be rounding.
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"
@@ -76,6 +78,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "pnl_by_strategy": _named(ledger.strategies, cells.sum(axis=0)),
         "fingerprint": metrics.fingerprint(run.decisions, run.fills),
         "complete": manifest["complete"],
+        "liquidated": _liquidated(run),
         "currency": manifest["currency"],
         "starting_equity": starting,
         "return": net / starting if starting else math.nan,
@@ -112,6 +115,9 @@ def print_summary(figures: dict[str, Any], console: Console | None = None) -> No
         table.add_row(
             Text("incomplete", style="bold red"), "the run was stopped; figures cover what it reached"
         )
+    if figures["liquidated"] is not None:
+        when = format_time(figures["liquidated"])
+        table.add_row(Text("liquidated", style="bold red"), f"{when}: equity met maintenance margin")
     net = figures["net_pnl"]
     share = f"  ({_show(figures['return'], '+.2%')})"
     table.add_row(Text("net PnL", style="bold"), Text(f"{amount(net)} {money}{share}", style="bold"))
@@ -156,6 +162,11 @@ def _unexplained(equity: np.ndarray, starting: float, ledger: Ledger) -> float:
         return math.nan
     last = known[-1]
     return float(equity[last] - starting - ledger.net[: last + 1].sum())
+
+
+def _liquidated(run: Run) -> int | None:
+    at = pc.index(run.decisions["permit"], "liquidated").as_py()
+    return None if at < 0 else int(integers(run.decisions, "ts")[at])
 
 
 def _ratio(part: float, whole: float, scale: float = 1.0) -> float:

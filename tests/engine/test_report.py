@@ -157,6 +157,22 @@ def test_an_interrupted_run_is_readable_and_says_so(tmp_path):
     assert "No fills" in text
 
 
+def test_a_liquidation_is_said_in_every_form(tmp_path):
+    fake_run(tmp_path, bars=300)
+    assert summary(tmp_path)["liquidated"] is None
+    path = tmp_path / "decisions.parquet"
+    table = pq.read_table(path)
+    permits = ["active"] * 500 + ["liquidated"] * (len(table) - 500)
+    pq.write_table(table.set_column(table.schema.get_field_index("permit"), "permit", [permits]), path)
+    figures = summary(tmp_path)
+    assert figures["liquidated"] == table["ts"][500].as_py()
+    told = io.StringIO()
+    print_summary(figures, Console(file=told, width=120))
+    row = next(line for line in told.getvalue().splitlines() if "liquidated" in line)
+    assert "2026-01-05T04:11:00Z: equity met maintenance margin" in row
+    assert "<b>Liquidated.</b> At 2026-01-05 04:11" in write_report(tmp_path).read_text()
+
+
 def test_a_run_stopped_before_its_first_bar_still_reports(tmp_path):
     fake_run(tmp_path, bars=60, complete=False)
     for path in tmp_path.glob("*.parquet"):
