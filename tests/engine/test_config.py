@@ -95,6 +95,11 @@ def test_external_bars_must_fit_their_stream() -> None:
     assert settings_from(RunConfig, "", _tree(), external).bars.describe() == "1m external bars"
 
 
+def test_a_traded_book_needs_trades() -> None:
+    (problem,) = _problems("data.streams.perp.trades=false")
+    assert "streams.perp is traded but has trades = false" in problem
+
+
 def test_overrides() -> None:
     config = settings_from(
         RunConfig,
