@@ -69,7 +69,7 @@ class Conductor(Strategy):
     def on_load(self, state: dict[str, bytes]) -> None:
         self.trader.load(state)
 
-    def publish_bar(
+    def conduct(
         self,
         ts: int,
         features: np.ndarray,

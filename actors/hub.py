@@ -235,7 +235,7 @@ class FeatureHub(Conductor):
         c = self._c
         values, quote = c.kernel.step(self.memory, self._cut(t1))
         forecast = self._forecast
-        self.publish_bar(
+        self.conduct(
             t1,
             values,
             quote.tolist(),

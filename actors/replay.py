@@ -72,13 +72,13 @@ class ReplayActor(Conductor):
         if row is None:
             return
         self._due += 1
-        self.publish_bar(*row)
+        self.conduct(*row)
         if self._c.interval is None:
             self._arm()
 
 
 def _rows(r: Recording) -> Iterator[tuple[Any, ...]]:
-    """The arguments of ``publish_bar``."""
+    """The arguments of ``conduct``."""
     for lo in range(0, len(r.ts), _BLOCK):
         block = slice(lo, lo + _BLOCK)
         times = r.ts[block].tolist()

@@ -20,7 +20,7 @@ from engine.pipeline import Market, run_stages
 from features.kernel import QUOTE_COLUMNS
 from features.settings import format_time
 from features.table import FeatureTable
-from strategies.desk import DECISION_COLUMNS
+from strategies.records import DECISION_COLUMNS
 
 
 class Said(NamedTuple):

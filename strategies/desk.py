@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,48 +22,8 @@ from strategies.policy import (
     PolicySettings,
     WorkingOrder,
 )
+from strategies.records import Log
 from strategies.sizing import ContractSpec, cap
-
-DECISION_COLUMNS = (
-    "ts",  # bar close, ns
-    "strategy",
-    "instrument",
-    "regime",  # "none" without a valid model
-    "p_trend",
-    "p_chop",
-    "p_stress",
-    "volatility",
-    "risk_on",
-    "p_up",
-    "p_down",
-    "features_hash",  # blake2b, 8 bytes, of the bar's float64 features
-    "permit",
-    "size_factor",
-    "action",  # "none" or "hold" where nothing was done
-    "reason",
-    "size",  # contracts of the orders sent or amended
-    "bound",  # the rule or cap that set the size, or what refused it
-    "position",  # own, signed contracts, before the decision
-    "price",
-    "client_order_ids",  # sent or amended, comma-separated; those sent between bars stand in the next record
-    "bundle",
-)
-"""Columns of a decision record, one a bar and strategy."""
-
-FILL_COLUMNS = [
-    "ts",
-    "client_order_id",
-    "strategy",
-    "side",
-    "qty",
-    "price",
-    "fee",
-    "maker",
-    "mid",
-    "regime",
-    "risk_on",
-]
-"""Columns of a fill record. ``mid`` is the price at the last bar's close, which every mode knows."""
 
 _NAN = math.nan
 _SILENCE = BarState(
@@ -80,12 +40,6 @@ _SILENCE = BarState(
     RiskState("halted", 0.0, _NAN, 0.0),
 )
 """Before the first bar."""
-
-
-class Log(Protocol):
-    """Takes records, such as a list."""
-
-    def append(self, row: Any, /) -> None: ...
 
 
 class Venue(Protocol):

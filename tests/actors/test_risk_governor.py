@@ -15,10 +15,10 @@ from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from strategies import DeskConfig, TraderConfig
-from strategies.desk import DECISION_COLUMNS
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
+from strategies.records import DECISION_COLUMNS
 from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import (
     BTC,

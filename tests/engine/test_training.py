@@ -19,7 +19,7 @@ from engine.pipeline import BarSeries, Market
 from engine.training import train, windows
 from features.settings import parse_time
 from features.table import FeatureTable
-from strategies.desk import DECISION_COLUMNS
+from strategies.records import DECISION_COLUMNS
 
 SCHEDULE = ("train.schedule={window='10m', step='4m'}",)
 

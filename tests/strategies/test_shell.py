@@ -9,11 +9,12 @@ import pytest
 from nautilus_trader.model import BookType
 
 from strategies import check_owners
-from strategies.desk import DECISION_COLUMNS, Desk
+from strategies.desk import Desk
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place, PolicyContext
+from strategies.records import DECISION_COLUMNS
 from strategies.sizing import ContractSpec, SizingSettings
 from tests.strategies.tiny_market import CHOP, START, STRESS, TREND, S, Says, book, linear_perpetual, play
 

@@ -40,8 +40,8 @@ from nautilus_trader.trading import Strategy
 from actors.guard import RunGuard
 from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies import DeskConfig, PolicySettings, Trader, TraderConfig
-from strategies.desk import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.governor import RiskSettings
+from strategies.records import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.sizing import ContractSpec
 
 S = 10**9
