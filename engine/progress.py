@@ -46,6 +46,4 @@ def meter(title: str) -> Iterator[Meter]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        running = Meter(progress, title)
-        yield running
-        running.update(1.0)
+        yield Meter(progress, title)
