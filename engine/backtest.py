@@ -30,12 +30,13 @@ from engine.bundles import Models
 from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
-from engine.progress import Meter, meter
+from engine.progress import Meter, console, meter
 from engine.runs import RunLogs, new_run_folder, write_run
 from features.settings import format_time
 
 Mode = Literal["faithful", "replay"]
 
+_MINUTE = 60 * 10**9
 _CHUNK = 20_000  # events Nautilus streams at a time
 _TYPES = {
     "deltas": NautilusDataType.OrderBookDelta,
@@ -78,10 +79,14 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)
+    warnings = stale_stretches(market)
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     folder = new_run_folder(config.backtest.runs, config.name)
     manifest = {
         "name": config.name,
         "mode": mode,
+        "warnings": warnings,
         "started": started.isoformat(),
         "wall_s": outcome.wall_s,
         "events": outcome.events,
@@ -191,20 +196,34 @@ def _refuse_idle(market: Market, models: Models) -> None:
             f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained "
             "on: move the backtest, or train on an earlier span"
         )
-    feeds = [
-        feed
-        for feed in played_feeds(market, "replay")
-        if feed.data_type in ("deltas", "quotes", "trades", "bars")
-    ]
-    try:
-        spans = [market.catalog.coverage(feed.identifier, feed.data_type) for feed in feeds]
-    except (KeyError, ValueError) as error:
-        raise BeaufortError(str(error.args[0])) from None
-    if not any(first < span.end and span.start <= last for first, last, _ in spans):
-        known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for first, last, _ in spans)
+    spans = _recorded(market)
+    if not any(first < span.end and span.start <= last for _, first, last in spans):
+        known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for _, first, last in spans)
         raise BeaufortError(
             f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}"
         )
+
+
+def _recorded(market: Market) -> list[tuple[str, int, int]]:
+    """What moves the traded instrument's price, with its first and last moment in the catalog."""
+    prices = ("deltas", "quotes", "trades", "bars")
+    feeds = [feed for feed in played_feeds(market, "replay") if feed.data_type in prices]
+    try:
+        return [(f.data_type, *market.catalog.coverage(f.identifier, f.data_type)[:2]) for f in feeds]
+    except (KeyError, ValueError) as error:
+        raise BeaufortError(str(error.args[0])) from None
+
+
+def stale_stretches(market: Market) -> list[str]:
+    """Warnings where the backtest's span goes beyond what was recorded by more than a bar and a minute."""
+    span, bars = market.config.backtest, market.config.bars
+    slack = max(getattr(bars, "interval", 0), _MINUTE)
+    return [
+        f"{name} of {market.traded.id} were recorded {format_time(first)} .. {format_time(last)} only: in "
+        "the rest of the span the run stands on stale prices"
+        for name, first, last in _recorded(market)
+        if first > span.start + slack or last < span.end - slack
+    ]
 
 
 def played_feeds(market: Market, mode: Mode) -> list[Feed]:

@@ -108,6 +108,7 @@ class Manifest(TypedDict):
     currency: str  # of settlement
     starting_equity: float
     complete: bool
+    warnings: NotRequired[list[str]]  # of data that does not cover the span
     bars: NotRequired[str]  # a description, such as "1s clock bars"
     multiplier: NotRequired[float]  # of the contract, 1 where absent
     inverse: NotRequired[bool]  # quoted in the other currency than settled, false where absent

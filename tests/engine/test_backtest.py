@@ -246,6 +246,20 @@ def test_a_failure_in_reading_raw_data_is_no_quiet_end(
     assert 0 < len(outcome.logs.equity) < 300
 
 
+def test_a_span_beyond_the_recording_is_run_with_a_warning(
+    trained: RunConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = run_backtest(trained, "replay", quiet=True)
+    assert json.loads((folder / "manifest.json").read_text())["warnings"] == []
+    longer = trained.backtest.model_copy(update={"end": trained.backtest.end + 300 * 10**9})
+    folder, complete = run_backtest(trained.model_copy(update={"backtest": longer}), "replay", quiet=True)
+    assert complete
+    told = json.loads((folder / "manifest.json").read_text())["warnings"]
+    assert [warning.split()[0] for warning in told] == ["deltas", "trades"]
+    assert "stale prices" in capfd.readouterr().err
+    assert write_report(folder).read_text().count("<b>Partly recorded.</b>") == 2
+
+
 def test_no_trade_before_the_span_and_every_bar_has_a_decision(trained: RunConfig) -> None:
     folder, _ = run_backtest(trained, "faithful", quiet=True)
     tables = _tables(folder)
