@@ -31,7 +31,7 @@ from engine.bundles import Models
 from engine.pipeline import Market
 from engine.runs import RunLogs
 
-MINUTES, RATE, ROUNDS = 30, 8.0, 5
+MINUTES, RATE, ROUNDS = 30, 8.0, 9
 
 
 @dataclasses.dataclass(frozen=True)
