@@ -74,24 +74,24 @@ class GridPolicy:
         if view.ts < self.paused_until:
             return self._close(view, "none", "range broken, pausing")
         spacing = self._spacing(view)
-        if not spacing > 0:
-            return self._rest(view, "no volatility forecast")
         if self._broken(view):
             self.paused_until = view.ts + s.pause
             return self._close(view, "stop", "range broken")
+        if not spacing > 0:
+            return self._rest(view, "no volatility forecast")
         if any(o.pending for o in view.orders):
             return Decision("hold", "waiting for the venue")
         if not view.limits.may_add:
-            return self._work_out(view, spacing)
+            return self._work_out(view, spacing) if view.position else self._rest(view, "may not add")
         center = self._center(view, spacing)
-        if self._off(center, spacing):
+        if not self.unit or self._off(center, spacing):
             sized = self._size(view, spacing)
             unit = self._context.spec.floor_quantity(sized.quantity / s.levels)
             short = self._context.spec.below_minimum(unit, view.price)
             if short:
                 return self._rest(view, f"size under the venue's minimum ({short})", sized.bound)
             self.center, self.spacing, self.unit, self.bound = center, spacing, unit, sized.bound
-        return self._draw(view, "ladder", reduce_only=False)
+        return self._draw(view, "ladder", self.unit, reduce_only=False)
 
     # -- fair value and spacing ------------------------------------------------------------------------------
 
@@ -118,13 +118,12 @@ class GridPolicy:
 
     def _off(self, center: float, spacing: float) -> bool:
         """Whether the ladder drawn last has to be drawn anew."""
-        if not self.unit:
-            return True
         tolerance = self._s.requote * self.spacing
         return abs(center - self.center) > tolerance or abs(spacing - self.spacing) > tolerance
 
     def _broken(self, view: MarketView) -> bool:
-        if not self.unit or not (view.position or view.orders):
+        """By the spacing drawn last, so that a position is watched while there is no forecast, too."""
+        if not self.spacing or not (view.position or view.orders):
             return False
         return abs(view.price - self.fair) > (self._s.levels + self._s.break_levels) * self.spacing
 
@@ -148,8 +147,8 @@ class GridPolicy:
             [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
         )
 
-    def _draw(self, view: MarketView, action: str, *, reduce_only: bool) -> Decision:
-        drawn = (self.center, self.spacing, self.unit, view.position, view.orders, reduce_only)
+    def _draw(self, view: MarketView, action: str, unit: float, *, reduce_only: bool) -> Decision:
+        drawn = (self.center, self.spacing, unit, view.position, view.orders, reduce_only)
         if drawn == self._settled:
             return Decision("hold", "ladder stands")
         self._settled = None
@@ -160,7 +159,7 @@ class GridPolicy:
             self.center,
             self.spacing,
             self._s.levels,
-            self.unit,
+            unit,
             view.position,
             bid,
             ask,
@@ -173,7 +172,7 @@ class GridPolicy:
             wanted,
             spec.size_increment,
             tolerance=min(self._s.requote, 0.4) * self.spacing,
-            slack=_SLACK * self.unit,
+            slack=_SLACK * unit,
         )
         if not intents:
             # Unless an order may have been held back from taking, only a fill or a new centre can change it.
@@ -186,17 +185,16 @@ class GridPolicy:
 
     def _work_out(self, view: MarketView, spacing: float) -> Decision:
         """Lead the position home by reduce-only orders on the ladder."""
-        if not view.position:
-            return self._rest(view, "may not add")
-        if not self.unit:
-            self.unit = abs(view.position)
         if self._off(self.fair, spacing):
             self.center, self.spacing = self.fair, spacing
-        return self._draw(view, "reduce", reduce_only=True)
+        return self._draw(view, "reduce", self.unit or abs(view.position), reduce_only=True)
 
     def _rest(self, view: MarketView, reason: str, bound: str = "") -> Decision:
-        """No ladder: what stands is cancelled, a position waits for its range."""
+        """No ladder: a position is worked out on the last known spacing, else what stands is cancelled."""
         self.unit = 0.0
+        spacing = self._spacing(view) or self.spacing
+        if view.position and spacing:
+            return self._work_out(view, spacing)._replace(reason=reason, bound=bound)
         intents = tuple(Cancel(o.id) for o in view.orders if o.role == "quote")
         return Decision("cancel" if intents else "none", reason, intents, bound=bound)
 

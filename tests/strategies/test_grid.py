@@ -201,3 +201,27 @@ def test_no_forecast_no_ladder():
     played = play(GRID, [100.0] * 3, lambda i: Says(regime=CHOP, volatility=float("nan")))
     assert [d["reason"] for d in played.decisions] == ["no volatility forecast"] * 3
     assert played.orders == []
+
+
+def test_a_position_is_led_home_and_watched_without_a_forecast():
+    def says(i):
+        return Says(regime=CHOP, volatility=0.01 if i < 3 else float("nan"))
+
+    settings = GRID.model_copy(update={"fair_half_life": 1000.0})
+    spec = ContractSpec.of(linear_perpetual())
+
+    def known():  # the fair value, for long
+        policy = settings.policy(PolicyContext(spec, RiskSettings(), 365.0, 1, 0.0002))
+        policy.fair, policy.bars_seen = 100.0, 10**6
+        return policy
+
+    home = play(settings, [100.0, 100.0, 98.8, 98.8, 98.8, 100.5, 100.5], says, policy=known())
+    assert home.net == 0.0
+    assert all(fill["maker"] for fill in home.fills)
+    # Two levels and two more, of 1.0 each: below 96 the range is broken.
+    broken = play(settings, [100.0, 100.0, 98.8, 98.8, 97.0, 95.0, 90.0, 60.0], says, policy=known())
+    assert not broken.failures
+    stopped = broken.actions().index("stop")
+    assert [broken.decisions[stopped][key] for key in ("price", "reason")] == [95.0, "range broken"]
+    assert broken.net == 0.0
+    assert broken.open_orders == []
