@@ -100,6 +100,7 @@ class FeatureHub(Conductor):
         self.started = 0
         self.late = 0
         self._closed = 0
+        self._due: list[int] = []  # closes of volume, dollar and external bars still to be made: a heap
         self._resumed = False
         self._records: list[bytes] = []
         self._coming = _merged(config.series)
@@ -206,7 +207,7 @@ class FeatureHub(Conductor):
             try:
                 close = counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
                 if close is not None:
-                    self.clock.set_time_alert_ns(f"bar-{close}", close + bars.grace, callback=self._fire)
+                    self._expect(close)
             except Exception:
                 self._fail()
 
@@ -223,12 +224,26 @@ class FeatureHub(Conductor):
         for price in (bar.open, bar.high, bar.low, bar.close):
             self._records.append(pack(ts - 1, field, price.as_double(), quarter))
         if stream == 0 and self._c.bars.kind == "external":
-            self.clock.set_time_alert_ns(f"bar-{ts}", ts + self._c.bars.grace, callback=self._fire)
+            self._expect(ts)
 
     # -- bars ------------------------------------------------------------------------------------------------
 
+    def _expect(self, close: int) -> None:
+        """Have the bar that ends at ``close`` made after its grace."""
+        heapq.heappush(self._due, close)
+        self.clock.set_time_alert_ns(f"bar-{close}", close + self._c.bars.grace, callback=self._fire)
+
     def _on_close_due(self, event: Any) -> None:
-        self._close(event.ts_event - self._c.bars.grace)
+        t1 = event.ts_event - self._c.bars.grace
+        if self._c.bars.kind == "clock":
+            self._close(t1)
+            return
+        # A live clock fires alerts about a millisecond apart in any order, and one already past at its own
+        # time: bars are made in the order of their closes, each as of its close.
+        while self._due and self._due[0] <= t1:
+            close = heapq.heappop(self._due)
+            if close > self._closed:  # else its trade came so late that a later bar was closed before it
+                self._close(close)
 
     def _close(self, t1: int) -> None:
         """Close the bar that ends at ``t1``: compute its features, hear the stages, tell everyone."""

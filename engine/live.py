@@ -89,7 +89,7 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
         instruments = find_instruments(config.live, source, wanted, folder)
         recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
         session = Session(config, config.live, source, folder, recorder)
-    except BeaufortError:
+    except BaseException:
         shutil.rmtree(folder)  # nothing has run
         raise
     session.run(seconds)

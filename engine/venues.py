@@ -2,8 +2,11 @@
 
 import dataclasses
 import difflib
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from nautilus_trader.adapters import binance, bybit, hyperliquid, okx
@@ -152,6 +155,7 @@ class _AskConfig:
     actor_id: ActorId
     wanted: tuple[str, ...]
     known: dict[str, Any]
+    interrupts: list[int]
 
 
 class _Ask(DataActor):
@@ -162,22 +166,37 @@ class _Ask(DataActor):
         self._c = config
 
     def on_start(self) -> None:
+        # The node would take a Ctrl-C for the stop that it is about to make, and the session go on to trade.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._noting(signal.getsignal(number)))
         for instrument_id in self.cache.instrument_ids():
             name = str(instrument_id)
             self._c.known[name] = self.cache.instrument(instrument_id) if name in self._c.wanted else None
         self.shutdown_system("the instruments are known")
+
+    def _noting(self, handler: Any) -> Callable[[int, FrameType | None], None]:
+        def noting(number: int, frame: FrameType | None) -> None:
+            self._c.interrupts.append(number)
+            if callable(handler):
+                handler(number, frame)
+
+        return noting
 
 
 def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Path) -> dict[str, Any]:
     """Connect to the venue for as long as it takes to learn its instruments."""
     builder = LiveNodeBuilder.from_config("beaufort", node_config(live, log, delay_post_stop_secs=0.0))
     known: dict[str, Any] = {}
+    interrupts: list[int] = []
     node = build(builder.add_data_client(source.venue, source.factory, source.config))
     try:
-        node.add_actor(_Ask(_AskConfig(ActorId("ASK-001"), tuple(wanted), known)))
+        node.add_actor(_Ask(_AskConfig(ActorId("ASK-001"), tuple(wanted), known, interrupts)))
         run(node, source.venue, live)
     finally:
         node.dispose()
+    if interrupts:
+        raise KeyboardInterrupt
     if not known:  # some adapters log that they could not connect, and go on
         raise BeaufortError(f"live: {source.venue} told of no instrument; check the network")
     return known
