@@ -86,9 +86,10 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
     wanted = [config.data.streams[alias].instrument for alias in config.data.aliases]
     folder = new_run_folder(config.backtest.runs, config.name)
     try:
-        instruments = find_instruments(config.live, source, wanted, folder)
-        recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
-        session = Session(config, config.live, source, folder, recorder)
+        with _interruptible():
+            instruments = find_instruments(config.live, source, wanted, folder)
+            recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
+            session = Session(config, config.live, source, folder, recorder)
     except BaseException:
         shutil.rmtree(folder)  # nothing has run
         raise
@@ -316,6 +317,28 @@ def _with_balance(config: RunConfig, equity: float) -> RunConfig:
     currency = config.venue.starting_balance.partition(" ")[2]
     venue = config.venue.model_copy(update={"starting_balance": f"{equity:.8f} {currency}"})
     return config.model_copy(update={"venue": venue})
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, if it was lost in some callback at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+
+    def interrupt(number: int, _frame: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager

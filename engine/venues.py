@@ -2,11 +2,10 @@
 
 import dataclasses
 import difflib
-import signal
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from nautilus_trader.adapters import binance, bybit, hyperliquid, okx
@@ -150,12 +149,14 @@ def _look_up(catalog: Path) -> dict[str, Instrument]:
         raise BeaufortError(f"live.instruments: {error}") from None
 
 
+_PATIENCE = 5.0  # seconds that an interrupted question may take to end
+
+
 @dataclasses.dataclass(frozen=True)
 class _AskConfig:
     actor_id: ActorId
     wanted: tuple[str, ...]
     known: dict[str, Any]
-    interrupts: list[int]
 
 
 class _Ask(DataActor):
@@ -166,40 +167,66 @@ class _Ask(DataActor):
         self._c = config
 
     def on_start(self) -> None:
-        # The node would take a Ctrl-C for the stop that it is about to make, and the session go on to trade.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._noting(signal.getsignal(number)))
         for instrument_id in self.cache.instrument_ids():
             name = str(instrument_id)
             self._c.known[name] = self.cache.instrument(instrument_id) if name in self._c.wanted else None
         self.shutdown_system("the instruments are known")
 
-    def _noting(self, handler: Any) -> Callable[[int, FrameType | None], None]:
-        def noting(number: int, frame: FrameType | None) -> None:
-            self._c.interrupts.append(number)
-            if callable(handler):
-                handler(number, frame)
-
-        return noting
-
 
 def _ask(live: LiveSettings, source: DataSource, wanted: Sequence[str], log: Path) -> dict[str, Any]:
-    """Connect to the venue for as long as it takes to learn its instruments."""
-    builder = LiveNodeBuilder.from_config("beaufort", node_config(live, log, delay_post_stop_secs=0.0))
+    """Connect to the venue for as long as it takes to learn its instruments.
+
+    In a thread of its own: in the main one the node takes a Ctrl-C for itself, for the stop that it is about
+    to make anyway, and the session would go on to trade.
+    """
     known: dict[str, Any] = {}
-    interrupts: list[int] = []
+    stops: list[Callable[[], None]] = []
+    problems: list[BeaufortError] = []
+
+    def asking() -> None:
+        try:
+            _connect(live, source, wanted, log, known, stops)
+        except BeaufortError as error:
+            problems.append(BeaufortError(str(error)))  # the original's trace holds the node
+        except ValueError:
+            pass  # a node that could not connect puts signal handlers back, which no thread but main may
+        gc.collect()  # Nautilus wants its nodes dropped in the thread that made them
+
+    thread = threading.Thread(target=asking, name="instruments", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        for stop in stops:
+            stop()
+        thread.join(_PATIENCE)
+        raise
+    if problems:
+        raise problems[0]
+    if not known:  # some adapters log that they could not connect, and go on
+        raise BeaufortError(
+            f"live: {source.venue} told of no instrument within {live.connect_timeout / 1e9:g} s; check the "
+            "network (and live.base_url_http)"
+        )
+    return known
+
+
+def _connect(
+    live: LiveSettings,
+    source: DataSource,
+    wanted: Sequence[str],
+    log: Path,
+    known: dict[str, Any],
+    stops: list[Callable[[], None]],
+) -> None:
+    builder = LiveNodeBuilder.from_config("beaufort", node_config(live, log, delay_post_stop_secs=0.0))
     node = build(builder.add_data_client(source.venue, source.factory, source.config))
     try:
-        node.add_actor(_Ask(_AskConfig(ActorId("ASK-001"), tuple(wanted), known, interrupts)))
+        stops.append(node.handle().stop)
+        node.add_actor(_Ask(_AskConfig(ActorId("ASK-001"), tuple(wanted), known)))
         run(node, source.venue, live)
     finally:
         node.dispose()
-    if interrupts:
-        raise KeyboardInterrupt
-    if not known:  # some adapters log that they could not connect, and go on
-        raise BeaufortError(f"live: {source.venue} told of no instrument; check the network")
-    return known
 
 
 def build(builder: LiveNodeBuilder) -> LiveNode:
