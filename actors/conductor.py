@@ -63,12 +63,6 @@ class Conductor(Strategy):
         self.clock.cancel_timers()  # a live node goes on for a while after its components have stopped
         self.trader.stop()
 
-    def on_save(self) -> dict[str, bytes]:
-        return self.trader.save()
-
-    def on_load(self, state: dict[str, bytes]) -> None:
-        self.trader.load(state)
-
     def conduct(
         self,
         ts: int,

@@ -35,6 +35,7 @@ from actors.hub import FeatureHub
 from catalogs.recording import CatalogRecorder
 from engine.assembly import assemble, desk_of, order_rows
 from engine.backtest import describe
+from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.live_state import SessionState
@@ -166,20 +167,14 @@ class Session:
         config = config.model_copy(update={"data": data})
         market = Market(config)
         self._models = market.models()
-        self._identity = json.dumps(
-            [
-                market.kernel.schema_hash,
-                bar_identity(config),
-                [bundle.name for bundle in self._models.bundles],
-            ]
-        )
+        self._identity = identity(market, self._models)
         self._state_file = live.state / f"{config.name}.npz"
         remembered = SessionState.load(self._state_file)
         now = time.time_ns() // 1_000 * 1_000  # configs write times to the microsecond
         resumed = remembered is not None and self._fits(remembered, now)
         self._trade_from = now if resumed else now + config.backtest.warmup
-        if remembered is not None:
-            config = _with_balance(config, remembered.equity)
+        if remembered is not None and remembered.balance:
+            config = self._with_balance(config, remembered.balance)
         self._config = config
         self._market = Market(config)
         hub = assemble(
@@ -202,13 +197,16 @@ class Session:
                 self._hub.continue_from(remembered.parts["kernel"])
                 for name, stage in self._hub.stages.items():
                     stage.load(remembered.parts[name])
+                self._hub.trader.load(remembered.policies)
         self._node = build_node(config, live, [self._hub], source, folder)
 
     def _fits(self, remembered: SessionState, now: int) -> bool:
         """Whether features and models may go on from there."""
         age = now - remembered.last_bar
         if remembered.identity != self._identity:
-            why = "belongs to other features, bars or bundles"
+            why = "is of a session that failed, or of other instruments, features, bars or bundles"
+        elif age < 0:
+            why = f"is {-age / 1e9:.0f} s ahead of this machine's clock"
         elif age > self._live.resume_within:
             why = f"is {age / 1e9:.0f} s old"
         else:
@@ -216,6 +214,18 @@ class Session:
             return True
         console.print(f"{self._state_file} {why}: features and models begin anew", highlight=False)
         return False
+
+    def _with_balance(self, config: RunConfig, balance: str) -> RunConfig:
+        """The simulated account begins with what the last session's ended with."""
+        asked = config.venue.starting_balance
+        if balance.split()[-1] != asked.split()[-1]:
+            raise BeaufortError(
+                f"{self._state_file}: the account of the last session is in {balance.split()[-1]}, "
+                f"venue.starting_balance is {asked}; remove the file to begin anew"
+            )
+        console.print(f"the account goes on with {balance} from {self._state_file}", highlight=False)
+        venue = config.venue.model_copy(update={"starting_balance": balance})
+        return config.model_copy(update={"venue": venue})
 
     def run(self, seconds: float | None) -> None:
         """Run until stopped, then write the run folder and the state; see ``run_live``."""
@@ -227,10 +237,6 @@ class Session:
                 run(self._node, self._source.venue, self._live)
             except BeaufortError as error:
                 problems.append(str(error))
-        try:
-            self._recorder.close()
-        except (OSError, ValueError) as error:
-            problems.append(f"live: the recording is incomplete: {error}")
         orders = order_rows(self._node.cache)
         self._logs.fills += _unseen_fills(self._node.cache, self._logs)
         currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
@@ -240,16 +246,23 @@ class Session:
             self._node
         )  # one process holds one live node at a time, and the node's components hold this session
         problems += self._guard.failures[:1]
+        # First of all, because another Ctrl-C may cut short what follows.
+        self._save_state(math.nan if money is None else money.as_double(), failed=bool(problems))
+        try:
+            self._recorder.close()
+        except (OSError, ValueError) as error:
+            problems.append(f"live: the recording is incomplete: {error}")
         self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
         if problems:
             raise BeaufortError("\n".join([*problems, f"what was done until then is in {self._folder}"]))
-        self._save_state(math.nan if money is None else money.as_double())
 
     def _on_bar(self, ts: int) -> None:
         self._last_bar = ts
         if ts - self._flushed >= _FLUSH:
             self._flushed = ts
             self._recorder.flush(ts)
+            if self._logs.equity:  # for the case that this process is killed
+                self._save_state(self._logs.equity[-1][1], failed=False)
 
     def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
         config, hub = self._config, self._hub
@@ -272,13 +285,28 @@ class Session:
         }
         write_run(self._folder, manifest, to_toml(played), self._logs, orders)
 
-    def _save_state(self, equity: float) -> None:
+    def _save_state(self, equity: float, *, failed: bool) -> None:
+        """Keep what the next session needs; of one that failed the account's history alone."""
         if not self._last_bar:
             return  # no bar has closed: what an earlier session left still holds
         hub = self._hub
-        parts = {"kernel": hub.memory, "governor": hub.governor.memory}
-        parts |= {name: stage.save() for name, stage in hub.stages.items()}
-        SessionState(parts, self._last_bar, equity, self._identity).save(self._state_file)
+        parts = {"governor": hub.governor.memory}
+        policies: dict[str, bytes] = {}
+        if not failed:
+            parts["kernel"] = hub.memory
+            parts |= {name: stage.save() for name, stage in hub.stages.items()}
+            policies = hub.trader.save()
+        identity = "" if failed else self._identity
+        currency = self._config.venue.starting_balance.split()[-1]
+        balance = f"{equity:.8f} {currency}" if math.isfinite(equity) else ""
+        SessionState(parts, policies, self._last_bar, balance, identity).save(self._state_file)
+
+
+def identity(market: Market, models: Models) -> str:
+    """What states of features and models must agree on to be gone on from."""
+    instruments = [str(instrument.id) for instrument in market.instruments.values()]
+    bundles = [[bundle.name, bundle.manifest["files"]] for bundle in models.bundles]
+    return json.dumps([instruments, market.kernel.schema_hash, bar_identity(market.config), bundles])
 
 
 def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
@@ -308,15 +336,6 @@ def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
                 )
             )
     return sorted(rows)
-
-
-def _with_balance(config: RunConfig, equity: float) -> RunConfig:
-    """The simulated account begins with what the last session's ended with."""
-    if not math.isfinite(equity):
-        return config
-    currency = config.venue.starting_balance.partition(" ")[2]
-    venue = config.venue.model_copy(update={"starting_balance": f"{equity:.8f} {currency}"})
-    return config.model_copy(update={"venue": venue})
 
 
 @contextmanager

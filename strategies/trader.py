@@ -6,6 +6,7 @@ mode has one.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -87,7 +88,7 @@ class Trader:
         """What the policies remember, by desk."""
         return {name: json.dumps(desk.policy.save()).encode() for name, desk in self.desks.items()}
 
-    def load(self, state: dict[str, bytes]) -> None:
+    def load(self, state: Mapping[str, bytes]) -> None:
         """Continue from what ``save`` gave."""
         for name, memory in state.items():
             if name in self.desks:

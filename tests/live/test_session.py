@@ -22,8 +22,11 @@ from catalogs.layout import files
 from engine.backtest import run_backtest
 from engine.config import load_config
 from engine.errors import BeaufortError
-from engine.live import run_live
+from engine.live import identity, run_live
 from engine.live_state import SessionState
+from engine.pipeline import Market
+from engine.training import train
+from volatility.ewma import EwmaSettings
 
 _TOY = Path(__file__).with_name("toy.py")
 _REPOSITORY = _TOY.parents[2]
@@ -137,25 +140,38 @@ def _rows(folder, table):
     return pq.read_table(run / f"{table}.parquet")
 
 
+def _amount(state):
+    amount, currency = state.balance.split()
+    assert currency == "USDT"
+    return pytest.approx(float(amount), abs=1e-8)
+
+
 def test_a_session_goes_on_where_the_last_one_stopped(root, session, tmp_path):
     left = SessionState.load(root / "state" / "toy.npz")
     left.save(tmp_path / "state" / "toy.npz")
+    assert set(left.policies) == {"momentum", "grid"}
     run_live(
         _config(root, tmp_path, warmup="600s"), 3, loopback(root)
     )  # from nothing it would decide nothing
     assert set(_rows(tmp_path, "decisions")["regime"].to_pylist()[:2]) <= {"trend", "chop", "stress"}
-    assert _rows(tmp_path, "equity")["equity"][0].as_py() == pytest.approx(left.equity, abs=1e-8)
+    assert _rows(tmp_path, "equity")["equity"][0].as_py() == _amount(left)
 
 
-@pytest.mark.parametrize("change", ["age", pytest.param("features", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "change", ["features", *(pytest.param(name, marks=pytest.mark.slow) for name in ("age", "clock"))]
+)
 def test_a_state_too_old_or_of_other_features_only_keeps_the_account(root, session, tmp_path, change):
     left = SessionState.load(root / "state" / "toy.npz")
-    changes = {"last_bar": left.last_bar - 10**12} if change == "age" else {"identity": "another"}
+    changes = {
+        "age": {"last_bar": left.last_bar - 10**12},
+        "clock": {"last_bar": left.last_bar + 10**13},
+        "features": {"identity": "another"},
+    }[change]
     dataclasses.replace(left, **changes).save(tmp_path / "state" / "toy.npz")
     run_live(_config(root, tmp_path, warmup="1s"), 4, loopback(root))
     assert len(_rows(tmp_path, "decisions")) > 0
     assert _rows(tmp_path, "decisions")["regime"].to_pylist()[0] == "none"
-    assert _rows(tmp_path, "equity")["equity"][0].as_py() == pytest.approx(left.equity, abs=1e-8)
+    assert _rows(tmp_path, "equity")["equity"][0].as_py() == _amount(left)
 
 
 def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, monkeypatch):
@@ -177,4 +193,50 @@ def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, 
     (folder,) = (tmp_path / "runs").glob("*")
     assert not json.loads((folder / "manifest.json").read_text())["complete"]
     assert files(folder / "catalog", "deltas", "BTCUSDT-PERP.LOOP")
-    assert not (tmp_path / "state").exists()
+    kept = SessionState.load(tmp_path / "state" / "toy.npz")
+    assert (set(kept.parts), kept.policies, kept.identity) == ({"governor"}, {}, "")
+    assert kept.balance.endswith(" USDT")
+
+
+@pytest.mark.parametrize("change", ["damaged", "currency"])
+def test_a_state_that_cannot_be_gone_on_from_is_an_error(root, session, tmp_path, change):
+    left, path = SessionState.load(root / "state" / "toy.npz"), tmp_path / "state" / "toy.npz"
+    dataclasses.replace(left, balance="2.00000000 BTC").save(path)
+    if change == "damaged":
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BeaufortError, match=f"{path}.*remove (it|the file) to begin anew"):
+        run_live(_config(root, tmp_path), 3, loopback(root))
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_bundles_trained_again_are_others(root, tmp_path):
+    config = toy_config(root)
+    assert identity(Market(config), Market(config).models()) == identity(
+        Market(config), Market(config).models()
+    )
+    spans = config.train.model_copy(update={"bundles": tmp_path / "bundles"})
+    again = config.model_copy(update={"train": spans, "volatility": EwmaSettings(horizon=8)})
+    train(again)
+    names = [[path.name for path in c.train.bundles.iterdir()] for c in (config, again)]
+    assert names[0] == names[1]
+    assert identity(Market(again), Market(again).models()) != identity(
+        Market(config), Market(config).models()
+    )
+
+
+@pytest.mark.parametrize(("number", "delay"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.1)])
+def test_a_signal_before_the_session_runs_ends_it_without_a_trace(root, tmp_path, number, delay):
+    known = set((root / "runs").glob("*"))
+    process = subprocess.Popen([sys.executable, _TOY, root], stderr=subprocess.PIPE, env=_ENVIRONMENT)
+    try:
+        deadline = time.monotonic() + 60
+        while not set((root / "runs").glob("*")) - known:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(delay)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT  # what KeyboardInterrupt makes of it
+    assert set((root / "runs").glob("*")) == known
