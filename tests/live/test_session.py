@@ -19,6 +19,7 @@ from toy import BAR, GRACE, MS, QUIET, loopback, prepare, toy_config
 
 import engine.live
 from catalogs.layout import files
+from catalogs.reader import Catalog
 from engine.backtest import run_backtest
 from engine.config import load_config
 from engine.errors import BeaufortError
@@ -240,3 +241,25 @@ def test_a_signal_before_the_session_runs_ends_it_without_a_trace(root, tmp_path
         process.kill()
     assert process.returncode == -signal.SIGINT  # what KeyboardInterrupt makes of it
     assert set((root / "runs").glob("*")) == known
+
+
+def test_bars_of_volume_close_in_order_each_where_a_trade_filled_it(root, tmp_path):
+    config = toy_config(
+        root,
+        bars={"kind": "volume", "size": 0.1, "grace": "100ms"},
+        train={"start": "2026-01-05", "end": "2026-01-05T00:10:00Z", "bundles": str(tmp_path / "bundles")},
+        backtest={"start": "2026-01-06", "end": "2026-01-07", "warmup": "1s", "runs": str(tmp_path / "runs")},
+        live={"adapter": "binance", "state": str(tmp_path / "state"), "connect_timeout": "20s"},
+    )
+    train(config)
+    run_live(config, 5, loopback(root))
+    closed = _rows(tmp_path, "equity")["ts"].to_pylist()
+    assert closed == sorted(set(closed))
+    filled, volume = [], 0.0
+    for trade in Catalog(next((tmp_path / "runs").glob("*/catalog"))).trades("BTCUSDT-PERP.LOOP"):
+        volume += trade["size"]
+        if volume >= 0.1 - 1e-9:
+            filled.append(int(trade["ts_init"]) + 1)
+            volume = 0.0
+    assert len(closed) > 20
+    assert set(closed) <= set(filled)
