@@ -166,8 +166,19 @@ class Desk:
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
-    def on_bar(self, bar: BarState, digest: str, others: float) -> None:
-        """Decide on a bar; ``digest`` is its features' hash, ``others`` what the other desks hold, net."""
+    def on_bar(self, bar: BarState, digest: str, others: float, *, others_add: bool = False) -> None:
+        """Decide on a bar.
+
+        Parameters
+        ----------
+        bar : BarState
+        digest : str
+            Hash of its features.
+        others : float
+            What the other desks hold, net.
+        others_add : bool
+            Whether orders of theirs may still add to it: meanwhile none of this desk may.
+        """
         self._bar = bar
         regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
         owned = regime.label in self._labels
@@ -192,7 +203,7 @@ class Desk:
             self.position,
             self.entry,
             self.working(),
-            Limits(risk.permit, False, 0.0, "", 0.0) if reason else self._limits(bar, others),
+            Limits(risk.permit, False, 0.0, "", 0.0) if reason or others_add else self._limits(bar, others),
         )
         wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "no price")
         if bar.ts <= self.config.trade_from:
@@ -227,6 +238,10 @@ class Desk:
     def _leftovers(self) -> list[Cancel]:
         """What an exhausted book left of market orders: Nautilus would keep it for ever."""
         return [Cancel(key) for key, o in self._orders.items() if o.filled and o.role in ("entry", "exit")]
+
+    def adding(self) -> bool:
+        """Whether an order that adds risk may still fill."""
+        return any(not order.reduce_only for order in self.working())
 
     def working(self) -> tuple[WorkingOrder, ...]:
         """The orders that may still fill."""

@@ -64,6 +64,8 @@ def admit(
             if quantity == 0:
                 continue
             passed.append(wanted._replace(quantity=quantity, price=limit))
+            if not wanted.reduce_only:
+                limits = limits._replace(margin=limits.margin - quantity)
             key, standing = f"new-{len(passed)}", quantity
         working[key] = WorkingOrder(key, wanted.role, wanted.side, standing, price, wanted.reduce_only, True)
     return Passed(tuple(passed), bound)
@@ -80,6 +82,9 @@ def _quantity(
     held = wanted.side * position  # what is held in the order's own direction
     if wanted.reduce_only:
         room = max(0.0, -held)
+        if wanted.role == "quote":  # it rests beside others of its kind; an exit goes over them
+            same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.role == "quote")
+            room = max(0.0, room - sum(o.quantity for o in same))
         quantity = spec.floor_quantity(min(wanted.quantity, room))
         return quantity, "position" if room < wanted.quantity else ""
     if not limits.may_add:

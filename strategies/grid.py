@@ -63,6 +63,7 @@ class GridPolicy:
         self.center = 0.0  # of the ladder drawn, 0 where none is
         self.spacing = 0.0
         self.unit = 0.0
+        self.scale = -1.0  # by governor and gate when the unit was sized, -1 where it must be sized anew
         self.bound = ""
         self._settled: tuple[Any, ...] | None = None  # the situation in which the ladder needs no command
 
@@ -83,14 +84,15 @@ class GridPolicy:
             return Decision("hold", "waiting for the venue")
         if not view.limits.may_add:
             return self._work_out(view, spacing) if view.position else self._rest(view, "may not add")
-        center = self._center(view, spacing)
-        if not self.unit or self._off(center, spacing):
+        center, scale = self._center(view, spacing), self._scale(view)
+        if scale != self.scale or self._off(center, spacing):
             sized = self._size(view, spacing)
             unit = self._context.spec.floor_quantity(sized.quantity / s.levels)
             short = self._context.spec.below_minimum(unit, view.price)
             if short:
                 return self._rest(view, f"size under the venue's minimum ({short})", sized.bound)
             self.center, self.spacing, self.unit, self.bound = center, spacing, unit, sized.bound
+            self.scale = scale
         return self._draw(view, "ladder", self.unit, reduce_only=False)
 
     # -- fair value and spacing ------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class GridPolicy:
     def _size(self, view: MarketView, spacing: float) -> Sized:
         """Contracts of a full inventory: its average entry is half way out, its stop at the broken range."""
         s, context = self._s, self._context
-        scale = view.size_factor * (1.0 if view.risk_on else s.risk_off_size)
+        scale = self._scale(view)
         distance = (0.5 * (s.levels - 1) + s.break_levels) * spacing
         answers = rules(
             s.sizing,
@@ -146,6 +148,9 @@ class GridPolicy:
         return smallest(
             [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
         )
+
+    def _scale(self, view: MarketView) -> float:
+        return view.size_factor * (1.0 if view.risk_on else self._s.risk_off_size)
 
     def _draw(self, view: MarketView, action: str, unit: float, *, reduce_only: bool) -> Decision:
         drawn = (self.center, self.spacing, unit, view.position, view.orders, reduce_only)
@@ -185,13 +190,16 @@ class GridPolicy:
 
     def _work_out(self, view: MarketView, spacing: float) -> Decision:
         """Lead the position home by reduce-only orders on the ladder."""
+        if self._context.spec.below_minimum(abs(view.position), view.price):
+            return self._close(view, "hold", "rest under the venue's minimum")
+        self.scale = -1.0
         if self._off(self.fair, spacing):
             self.center, self.spacing = self.fair, spacing
         return self._draw(view, "reduce", self.unit or abs(view.position), reduce_only=True)
 
     def _rest(self, view: MarketView, reason: str, bound: str = "") -> Decision:
         """No ladder: a position is worked out on the last known spacing, else what stands is cancelled."""
-        self.unit = 0.0
+        self.unit, self.scale = 0.0, -1.0
         spacing = self._spacing(view) or self.spacing
         if view.position and spacing:
             return self._work_out(view, spacing)._replace(reason=reason, bound=bound)
@@ -199,7 +207,7 @@ class GridPolicy:
         return Decision("cancel" if intents else "none", reason, intents, bound=bound)
 
     def _close(self, view: MarketView, passive: str, reason: str) -> Decision:
-        self.unit = 0.0
+        self.unit, self.scale = 0.0, -1.0
         intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role == "quote"]
         if view.position and not any(o.role == "exit" for o in view.orders):
             side = -1 if view.position > 0 else 1
@@ -221,6 +229,7 @@ class GridPolicy:
             "center": self.center,
             "spacing": self.spacing,
             "unit": self.unit,
+            "scale": self.scale,
             "bound": self.bound,
         }
 

@@ -74,8 +74,9 @@ def build_ladder(
                 level = min(spec.floor_price(level), _below(ask, spec))
             else:
                 level = max(spec.ceil_price(level), _above(bid, spec))
-            small = quantity == 0 if reduce_only else spec.below_minimum(quantity, level)
-            if level > 0 and not small:  # too small an order joins the next level
+            if level > 0 and not spec.below_minimum(
+                quantity, level
+            ):  # too small an order joins the next level
                 done = k
                 rungs.append(Rung(side, level, quantity, reduce_only))
             k += 1

@@ -141,6 +141,8 @@ class MomentumPolicy:
     ) -> tuple[Intent, ...]:
         stops = [o for o in orders if o.role == "stop"]
         if not position:
+            if not self.bars_held:  # opened and closed within one bar
+                self.cooldown = self._s.cooldown + 1
             return tuple(Cancel(o.id) for o in stops)
         if any(o.role in ("entry", "exit") for o in orders):  # the position is still changing
             return ()

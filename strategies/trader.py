@@ -117,7 +117,8 @@ class Trader:
         """Let every desk decide, in the order of the config."""
         digest = blake2b(bar.features.tobytes(), digest_size=8).hexdigest()
         for desk in self.desks.values():
-            desk.on_bar(bar, digest, self._others(desk))
+            adding = any(other.adding() for other in self.desks.values() if other is not desk)
+            desk.on_bar(bar, digest, self._others(desk), others_add=adding)
 
     def _others(self, desk: Desk) -> float:
         """What the other desks hold, net."""
@@ -131,8 +132,10 @@ class Trader:
         factory, instrument = self._host.order_factory, self._c.instrument
         side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
         quantity = Quantity(wanted.quantity, instrument.size_precision)
-        # The venue would not reduce its one net position where desks came to hold against each other.
-        reduce_only = wanted.reduce_only and self._others(desk) * desk.position >= 0
+        # The venue would not reduce its one net position where desks came to hold against each other, and
+        # Nautilus's resizes a resting reduce-only order to the whole net position at every fill.
+        shared = len(self.desks) > 1 and wanted.price is not None
+        reduce_only = wanted.reduce_only and not shared and self._others(desk) * desk.position >= 0
         common: dict[str, Any] = {"reduce_only": reduce_only, "tags": [wanted.role, desk.name]}
         if wanted.price is None:
             order = factory.market(self._iid, side, quantity, **common)

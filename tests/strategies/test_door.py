@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,18 @@ def test_reducing_passes_always_but_never_turns_the_position():
         assert passed.intents == (Place("exit", -1, 1.0, reduce_only=True),)
         assert passed.bound == "position"
     assert door([Place("exit", 1, 1.0, reduce_only=True)], position=1.0).intents == ()
+
+
+def test_quotes_that_reduce_share_the_position():
+    passed = door([Place("quote", -1, 1.0, 101.0, True), Place("quote", -1, 1.0, 102.0, True)], position=1.5)
+    assert [i.quantity for i in passed.intents] == [1.0, 0.5]
+
+
+def test_orders_of_one_bar_share_the_margin():
+    limits = OPEN._replace(margin=1.2)
+    passed = door([Place("quote", 1, 0.8, 99.0), Place("quote", 1, 0.8, 98.0)], limits=limits)
+    assert [i.quantity for i in passed.intents] == pytest.approx([0.8, 0.4])
+    assert passed.bound == "margin"
 
 
 def test_prices_round_away_from_the_market_and_stops_towards_the_entry():

@@ -225,3 +225,30 @@ def test_a_position_is_led_home_and_watched_without_a_forecast():
     assert [broken.decisions[stopped][key] for key in ("price", "reason")] == [95.0, "range broken"]
     assert broken.net == 0.0
     assert broken.open_orders == []
+
+
+def test_a_halved_size_is_drawn_at_once_and_a_whole_one_again():
+    played = play(GRID, [100.0] * 8, lambda i: chop(i, size_factor=0.5 if 3 <= i < 6 else 1.0))
+    sizes = [d["size"] for d in played.decisions if d["action"] == "ladder"]
+    standing = {o.quantity.as_double() for o in played.open_orders}
+    assert [d["ts"] for d in played.decisions if d["action"] == "ladder"] == [
+        played.at(i)["ts"] for i in (0, 3, 6)
+    ]
+    assert standing == {20.0}  # as in the whole ladder above
+    assert sizes[1] == pytest.approx(0.5 * sizes[0])
+
+
+def test_back_from_a_leave_the_size_is_that_of_the_new_volatility():
+    def says(i, leaves):
+        return Says(regime=TREND if leaves and i in (6, 7) else CHOP, volatility=0.01 if i < 6 else 0.03)
+
+    prices = [100.0] * 4 + [98.8] * 8
+    settings = GRID.model_copy(update={"fair_half_life": 3.0, "requote": 0.9})
+    left, stayed = (
+        play(settings, prices, lambda i, leaves=leaves: says(i, leaves)) for leaves in (True, False)
+    )
+    assert left.net > 0
+    standing = [
+        sorted((str(o.side), round(o.quantity.as_double(), 1)) for o in p.open_orders) for p in (left, stayed)
+    ]
+    assert standing[0] == standing[1]

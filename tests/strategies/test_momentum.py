@@ -102,6 +102,13 @@ def test_a_turned_forecast_ends_the_position_and_the_cooldown_delays_the_next():
     assert played.net < 0
 
 
+def test_a_position_stopped_within_its_first_bar_is_followed_by_the_cooldown():
+    settings = SETTINGS.model_copy(update={"cooldown": 3, "stop_trigger": "bid_ask"})
+    played = play(settings, [100.0] + [97.0] * 7, lambda i: Says(up=0.7, down=0.1), risk=STOP)
+    assert not played.failures
+    assert played.actions()[:5] == ["enter", "none", "none", "none", "enter"]
+
+
 def test_a_stop_the_market_has_passed_is_closed_at_market():
     # The price falls through the stop while that is on its way to the venue, which rejects it.
     instrument = linear_perpetual()
