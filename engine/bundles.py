@@ -163,9 +163,7 @@ def load_models(
     for bundle in bundles:
         _check_schema(root / bundle.name, bundle.manifest, schema, bars)
         _check_settings(root / bundle.name, bundle.manifest["config"], settings)
-    for i, (older, newer) in enumerate(itertools.pairwise(bundles)):
-        until = min(older.validity.valid_to, newer.validity.valid_from)
-        bundles[i] = dataclasses.replace(older, validity=dataclasses.replace(older.validity, valid_to=until))
+    bundles = _in_turn(bundles)
     if settings.get("forecast") is not None:
         for bundle in bundles:
             if "forecast" not in bundle.stages:
@@ -178,6 +176,22 @@ def load_models(
         _stage(bundles, "volatility", warmup),
         _stage(bundles, "forecast", warmup) if all("forecast" in b.stages for b in bundles) else None,
     )
+
+
+def _in_turn(bundles: list[Bundle]) -> list[Bundle]:
+    """The bundles, which come in the order of their training, each as often as it speaks without a break."""
+    moments = sorted({t for b in bundles for t in (b.validity.valid_from, b.validity.valid_to)})
+    turns: list[Bundle] = []
+    for start, end in itertools.pairwise(moments):
+        valid = [b for b in bundles if b.validity.valid_from <= start and end <= b.validity.valid_to]
+        if not valid:
+            continue
+        last = turns[-1] if turns else None
+        if last is not None and last.name == valid[-1].name and last.validity.valid_to == start:
+            start, valid = last.validity.valid_from, [turns.pop()]
+        validity = dataclasses.replace(valid[-1].validity, valid_from=start, valid_to=end)
+        turns.append(dataclasses.replace(valid[-1], validity=validity))
+    return turns
 
 
 def _stage(bundles: list[Bundle], name: str, warmup: int) -> Stage:

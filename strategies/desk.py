@@ -415,7 +415,7 @@ class Desk:
         if new == 0:
             self.entry = _NAN
         elif old * change > 0:
-            self.entry = (self.entry * abs(old) + price * abs(change)) / abs(new)
+            self.entry = self._spec.average(self.entry, abs(old), price, abs(change))
         elif old * new <= 0:  # opened, or turned round
             self.entry = price
 

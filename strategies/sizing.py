@@ -75,6 +75,13 @@ class ContractSpec:
             return self.multiplier * (1 / entry - 1 / leave)
         return self.multiplier * (leave - entry)
 
+    def average(self, entry: float, held: float, price: float, added: float) -> float:
+        """The price at which ``held`` contracts of ``entry`` and ``added`` ones of ``price`` cost the same:
+        the harmonic mean where a contract is inverse."""
+        if self.inverse:
+            return (held + added) / (held / entry + added / price)
+        return (entry * held + price * added) / (held + added)
+
     def quote_notional(self, quantity: float, price: float) -> float:
         """Notional of ``quantity`` contracts in the quote currency, the unit of ``min_notional``."""
         return quantity * self.multiplier * (1.0 if self.inverse else price)

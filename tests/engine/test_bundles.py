@@ -13,6 +13,7 @@ from engine.bundles import load_bundle, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import Market, bar_identity, model_settings, run_stages
+from features.settings import parse_time
 
 
 @pytest.fixture
@@ -140,6 +141,21 @@ def test_of_two_valid_bundles_the_one_trained_later_speaks(trained: RunConfig, f
     assert [bundle.name for bundle in models.bundles] == [folder.name, "later"]
     assert (models.bundle_at(at - 1), models.bundle_at(at)) == (folder.name, "later")
     assert models.bundle_at(models.bundles[0].validity.valid_from - 1) == ""
+
+
+def test_a_bundle_speaks_again_when_a_later_ones_time_is_over(trained: RunConfig, folder: Path) -> None:
+    later = folder.with_name("later")
+    shutil.copytree(folder, later)
+    _change(
+        folder, lambda m: m["valid"].update({"from": "2026-01-05T00:20:00Z", "to": "2026-01-05T00:50:00Z"})
+    )
+    _change(
+        later, lambda m: m["valid"].update({"from": "2026-01-05T00:30:00Z", "to": "2026-01-05T00:40:00Z"})
+    )
+    models = _load(trained, folder.parent)
+    minute = lambda n: parse_time("2026-01-05") + n * 60 * 10**9  # noqa: E731
+    told = [models.bundle_at(minute(n)) for n in (19, 20, 29, 30, 39, 40, 49, 50)]
+    assert told == ["", folder.name, folder.name, "later", "later", folder.name, folder.name, ""]
 
 
 def test_loaded_filters_say_what_the_fitted_ones_said(trained: RunConfig) -> None:

@@ -39,6 +39,14 @@ def test_inverse_contract_pays_in_the_base_currency():
     assert 10_000 * INVERSE.profit(10_000, 12_500) == pytest.approx(0.2)
 
 
+def test_the_average_entry_of_an_inverse_contract_is_the_harmonic_mean():
+    assert LINEAR.average(10_000, 1, 12_000, 3) == pytest.approx(11_500)
+    # 1,000 contracts cost 0.1 BTC, 1,000 more 0.083333: 2,000 for 0.183333, and at 11,000 they make 0.001515.
+    entry = INVERSE.average(10_000, 1_000, 12_000, 1_000)
+    assert entry == pytest.approx(10_909.0909)
+    assert 2_000 * INVERSE.profit(entry, 11_000) == pytest.approx(0.1 + 1_000 / 12_000 - 2_000 / 11_000)
+
+
 def test_fixed_fractional_loses_the_fraction_at_the_stop():
     # 1 % of 10,000 is 100; a 2 % stop on 50,000 costs 1,000 a coin: a tenth of a coin.
     assert fixed_fractional(10_000, 0.01, 50_000, 49_000, LINEAR) == pytest.approx(0.1)
