@@ -238,7 +238,7 @@ class TradesFeed(RowFeed):
         return np.where(sell, -1, 1).astype(np.int8)
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "without a price", ~np.isfinite(columns["price"])
+        yield "without a positive price", ~_positive(columns["price"], self._instrument)
         yield "without a size", ~(columns["size"] >= 0.5 * 10.0**-self._instrument.size_precision)
 
 
@@ -272,8 +272,11 @@ class QuotesFeed(RowFeed):
         for values in columns.values():
             missing |= ~np.isfinite(values)
         yield "with a side missing", missing
+        positive = _positive(columns["bid_price"], self._instrument)
+        positive &= _positive(columns["ask_price"], self._instrument)
+        yield "without a positive price", ~positive
         crossed = columns["bid_price"] > columns["ask_price"]
-        self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing).sum())
+        self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing & positive).sum())
 
 
 class BarsFeed(RowFeed):
@@ -310,9 +313,12 @@ class BarsFeed(RowFeed):
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
         yield "not later than a bar above", self._old
         missing = ~(columns["volume"] >= 0)
+        positive = np.ones(len(missing), dtype=bool)
         for name in ("open", "high", "low", "close"):
             missing |= ~np.isfinite(columns[name])
+            positive &= _positive(columns[name], self._instrument)
         yield "with a value missing", missing
+        yield "without a positive price", ~positive
 
     def repair(self, columns: Columns) -> None:
         top = np.maximum(columns["open"], columns["close"])
@@ -345,7 +351,7 @@ class PriceFeed(RowFeed):
         return {"value": value}
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "without a price", ~(columns["value"] > 0)
+        yield "without a positive price", ~_positive(columns["value"], self._instrument)
 
 
 class FundingFeed(RowFeed):
@@ -405,6 +411,11 @@ class SeveralFeeds(Feed):
     def finish(self) -> None:
         for feed in self._feeds:
             feed.finish()
+
+
+def _positive(price: np.ndarray, instrument: Instrument) -> np.ndarray:
+    """Where a price is finite and a tick or more after rounding: a print at 0 would fill every bid."""
+    return np.isfinite(price) & (np.rint(price * 10.0**instrument.price_precision) > 0)
 
 
 def bar_type_of(identifier: str, period: int) -> str:

@@ -1,0 +1,79 @@
+"""What an import leaves out or refuses: prices that are none, aggressors unknown, files that overlap."""
+
+import tomllib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from catalogs.importing import run_import
+from catalogs.mapping import ImportMapping
+from catalogs.reader import Catalog
+
+MS, SECOND = 1_000_000, 1_000_000_000
+T0 = 1_700_000_000_000  # ms
+ID = "BTCUSDT-PERP.TEST"
+INSTRUMENT = f"""
+[[instrument]]
+kind = "perpetual"
+id = "{ID}"
+base = "BTC"
+quote = "USDT"
+price_increment = "0.1"
+size_increment = "0.001"
+"""
+NO_PRICE = "without a positive price: left out"
+
+
+def _table(kind, text, files="*.parquet"):
+    head = f'[[table]]\nkind = "{kind}"\nfiles = ["{files}"]\ninstrument = "{ID}"\n'
+    if "time =" not in text:
+        head += 'time = { event = "t", unit = "ms" }\n'
+    return ImportMapping.model_validate(tomllib.loads(INSTRUMENT + head + text))
+
+
+TRADES = 'price = "p"\nsize = "q"\nid = "id"\naggressor = { kind = "buyer_maker", column = "m" }'
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def _parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+
+
+NO_PRICES = [100.0, 0.0, -1.0, np.inf, np.nan, 0.04, 0.1]  # 0.04 rounds to no tick
+ONE = np.ones(len(NO_PRICES))
+TIMES = T0 + np.arange(len(NO_PRICES)) * 60_000
+
+
+def test_trades_without_a_positive_price_are_left_out(root, tmp_path):
+    _parquet(root / "a.parquet", t=TIMES, p=NO_PRICES, q=ONE, id=np.arange(len(ONE)), m=ONE > 0)
+    summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").trades(ID)["price"].tolist() == [100.0, 0.1]
+    assert summary.tally("trades", ID).notes[NO_PRICE] == 5
+
+
+def test_quotes_without_a_positive_price_are_left_out(root, tmp_path):
+    _parquet(root / "a.parquet", t=TIMES, b=NO_PRICES, a=np.full(len(ONE), 100.1), q=ONE)
+    text = 'bid_price = "b"\nask_price = "a"\nbid_size = "q"\nask_size = "q"'
+    summary = run_import(_table("quotes", text), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").coverage(ID, "quotes")[2] == 2
+    notes = summary.tally("quotes", ID).notes
+    assert (notes[NO_PRICE], notes["with a side missing: left out"]) == (3, 2)
+
+
+def test_bars_without_a_positive_price_are_left_out(root, tmp_path):
+    _parquet(root / "a.parquet", t=TIMES, o=ONE, h=ONE, l=np.minimum(NO_PRICES, 1.0), c=ONE, v=ONE)
+    text = (
+        'time = { event = "t", unit = "ms", stamp = "close", period = "1m" }\n'
+        'open = "o"\nhigh = "h"\nlow = "l"\nclose = "c"\nvolume = "v"'
+    )
+    summary = run_import(_table("bars", text), root, tmp_path / "c")
+    bar_type = f"{ID}-1-MINUTE-LAST-EXTERNAL"
+    assert Catalog(tmp_path / "c").bars(bar_type).column("low").tolist() == [1.0, 1.0, 0.1]
+    assert summary.tally("bars", bar_type).notes[NO_PRICE] == 3
