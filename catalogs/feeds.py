@@ -10,6 +10,7 @@ import pyarrow as pa
 from catalogs.instruments import Instrument
 from catalogs.mapping import (
     BarsTable,
+    Cell,
     FundingTable,
     MappingError,
     NoAggressor,
@@ -28,6 +29,10 @@ from catalogs.writer import CatalogWriter
 Columns = dict[str, np.ndarray]
 
 _CHUNK = 500_000  # rows of one catalog file
+_TRUTHS: dict[bool, list[Cell]] = {
+    True: ["true", "True", "TRUE"],
+    False: ["false", "False", "FALSE"],
+}
 
 
 class Clock:
@@ -224,17 +229,19 @@ class TradesFeed(RowFeed):
         aggressor = self._table.aggressor
         if isinstance(aggressor, NoAggressor):
             return np.zeros(len(batch), dtype=np.int8)
+        buys, sells = _TRUTHS[False], _TRUTHS[True]  # a buyer who was resting did not aggress
         if isinstance(aggressor, SideColumn):
-            buy = batch.is_any(aggressor.column, aggressor.buy)
-            sell = batch.is_any(aggressor.column, aggressor.sell)
-            if not (buy | sell).all():
-                row = int(np.argmin(buy | sell))
-                raise MappingError(
-                    f"{batch.path}: column {aggressor.column!r}, row {batch.rows[row]}: "
-                    f"{batch.column(aggressor.column)[row]} is neither {aggressor.buy} nor {aggressor.sell}"
-                )
-        else:
-            sell = batch.is_any(aggressor.column, [True])
+            buys, sells = aggressor.buy, aggressor.sell
+        elif not batch.is_text(aggressor.column):
+            buys, sells = [False], [True]
+        buy, sell = batch.is_any(aggressor.column, buys), batch.is_any(aggressor.column, sells)
+        if not (buy | sell).all():
+            row = int(np.argmin(buy | sell))
+            raise MappingError(
+                f"{batch.path}: column {aggressor.column!r}, row {batch.rows[row]}: "
+                f"{batch.column(aggressor.column)[row]} is neither {buys} nor {sells}; correct the mapping's "
+                "aggressor, or leave the row out with `where`"
+            )
         return np.where(sell, -1, 1).astype(np.int8)
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:

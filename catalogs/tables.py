@@ -40,8 +40,9 @@ class Batch:
         return Batch(self.path, 0, self._table.take(pa.array(which)), self.rows[which])
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """The raw column."""
-        return self._table[name]
+        """The raw column, its values in place where they are kept in a dictionary."""
+        column = self._table[name]
+        return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
     def number(self, name: str) -> np.ndarray:
         """A column as float64, NaN where null."""
@@ -60,6 +61,11 @@ class Batch:
             raise self._unreadable(name, "a whole number", lambda value: int(value)) from None
         self._no_nulls(name, whole)
         return whole.to_numpy()
+
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds text."""
+        kind = self.column(name).type
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
     def text(self, name: str) -> pa.ChunkedArray:
         """A column as text."""
@@ -90,9 +96,7 @@ class Batch:
         """A time column as int64 nanoseconds."""
         column = self.column(name)
         temporal = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
-        if (unit == "timestamp") != (
-            temporal or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        ):
+        if (unit == "timestamp") != (temporal or self.is_text(name)):
             raise MappingError(
                 f"{self.path}: time column {name!r} is {column.type}, but its unit is given as {unit!r}; "
                 "use 's', 'ms', 'us' or 'ns' for numbers and 'timestamp' for timestamps and ISO text"

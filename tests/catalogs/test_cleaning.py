@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping
+from catalogs.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -77,3 +77,30 @@ def test_bars_without_a_positive_price_are_left_out(root, tmp_path):
     bar_type = f"{ID}-1-MINUTE-LAST-EXTERNAL"
     assert Catalog(tmp_path / "c").bars(bar_type).column("low").tolist() == [1.0, 1.0, 0.1]
     assert summary.tally("bars", bar_type).notes[NO_PRICE] == 3
+
+
+@pytest.mark.parametrize(
+    "column", [[True, False], [1, 0], [1.0, 0.0], ["true", "false"], ["True", "FALSE"], ["TRUE", "False"]]
+)
+def test_the_flag_of_a_resting_buyer_in_every_form(root, tmp_path, column):
+    for kind in (None, pa.dictionary(pa.int8(), pa.string())):
+        if kind is None or isinstance(column[0], str):
+            cells = pa.array(column, kind)
+            _parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=cells)
+            run_import(_table("trades", TRADES), root, tmp_path / str(kind))
+            assert Catalog(tmp_path / str(kind)).trades(ID)["side"].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        (["true", "t"], r"column 'm', row 1: t is neither"),
+        ([True, None], r"column 'm', row 1: None is neither"),
+        ([0, 2], r"column 'm', row 1: 2 is neither"),
+        ([None, None], "column 'm' is null, which cannot equal"),
+    ],
+)
+def test_an_unknown_flag_is_no_buyer(root, tmp_path, column, says):
+    _parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=column)
+    with pytest.raises(MappingError, match=says):
+        run_import(_table("trades", TRADES), root, tmp_path / "c")
