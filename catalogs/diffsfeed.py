@@ -42,6 +42,9 @@ class _Rows:
     def part(self, lo: int, hi: int) -> "_Rows":
         return _Rows(*(getattr(self, field.name)[lo:hi] for field in dataclasses.fields(self)))
 
+    def where(self, keep: np.ndarray) -> "_Rows":
+        return _Rows(*(getattr(self, field.name)[keep] for field in dataclasses.fields(self)))
+
     def followed_by(self, other: "_Rows") -> "_Rows":
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
         return _Rows(*(np.concatenate(pair) for pair in pairs))
@@ -52,7 +55,8 @@ class DiffsFeed(BookFeed):
 
     The book starts at the first update that continues a snapshot: its ids must span the snapshot's (Binance's
     rules for USD-M, COIN-M and spot). At a broken link the book is cleared, and updates are left out until
-    one continues another snapshot.
+    one continues another snapshot. Updates that were there before, as overlapping files repeat them, are left
+    out.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class DiffsFeed(BookFeed):
         self._held: _Rows | None = None
         self._synced = False
         self._newest_id = -1
+        self._newest_event = 0  # ts_event
         self._floor = 0  # ts_init of the last delta handed on
         self._snapshots = self._load_snapshots(root)
         self._lag = 0 if table.rule == "previous" else 1
@@ -108,6 +113,7 @@ class DiffsFeed(BookFeed):
         super().finish()
 
     def _updates(self, rows: _Rows) -> None:
+        rows = self._fresh(rows)
         if len(rows.last) == 0:
             return
         edge = np.flatnonzero(np.diff(rows.last)) + 1
@@ -134,6 +140,21 @@ class DiffsFeed(BookFeed):
                 self._break(rows, int(head[stop]), int(before[stop]), int(first[stop]))
             at = stop
         self._newest_id = int(last[-1])
+
+    def _fresh(self, rows: _Rows) -> _Rows:
+        """The rows of updates that are new.
+
+        An id no newer than those before with a time no later is a repetition; with a later time it breaks
+        the sequence, as where a venue numbers anew.
+        """
+        newest_id = np.maximum.accumulate(np.concatenate(([self._newest_id], rows.last)))
+        newest_event = np.maximum.accumulate(np.concatenate(([self._newest_event], rows.ts_event)))
+        head = np.concatenate(([True], np.diff(rows.last) != 0))[: len(rows.last)]
+        starts = np.flatnonzero(head)
+        again = (rows.last[starts] <= newest_id[starts]) & (rows.ts_event[starts] <= newest_event[starts])
+        self.tally.notes["updates repeated from an earlier file: left out"] += int(again.sum())
+        self._newest_event = int(newest_event[-1])
+        return rows.where(~again[np.cumsum(head) - 1])
 
     @staticmethod
     def _next_break(linked: np.ndarray, at: int) -> int:

@@ -22,6 +22,7 @@ from catalogs.mapping import (
     TimeSettings,
     TradesTable,
 )
+from catalogs.overlaps import SeenIds
 from catalogs.summary import ImportSummary, Tally
 from catalogs.tables import Batch
 from catalogs.writer import CatalogWriter
@@ -204,6 +205,8 @@ class TradesFeed(RowFeed):
         super().__init__(table, summary.tally("trades", str(instrument.id)), write, summary)
         self._table = table
         self._instrument = instrument
+        self._seen = SeenIds(table.time.max_late)
+        self._again: np.ndarray | None = None
         if isinstance(table.aggressor, NoAggressor):
             summary.warnings.append(
                 f"trades of {instrument.id}: the aggressor is not in the data, so they have NO_AGGRESSOR; "
@@ -221,8 +224,9 @@ class TradesFeed(RowFeed):
         self.note_rounding(columns["size"], self._instrument.size_precision, "sizes")
         if table.id is not None:
             whole = pa.types.is_integer(batch.column(table.id).type)
-            ids = batch.integer(table.id) if whole else batch.text(table.id).to_numpy().astype(object)
-            columns["trade_id"] = ids
+            text = batch.text(table.id)
+            columns["trade_id"] = batch.integer(table.id) if whole else text.to_numpy().astype(object)
+            self._again = self._seen.repeated(batch.path, ts_event, ts_init, text)
         return columns
 
     def _side(self, batch: Batch) -> np.ndarray:
@@ -245,6 +249,8 @@ class TradesFeed(RowFeed):
         return np.where(sell, -1, 1).astype(np.int8)
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        if self._again is not None:
+            yield "repeated from an earlier file", self._again
         yield "without a positive price", ~_positive(columns["price"], self._instrument)
         yield "without a size", ~(columns["size"] >= 0.5 * 10.0**-self._instrument.size_precision)
 

@@ -1,6 +1,7 @@
 """What an import leaves out or refuses: prices that are none, aggressors unknown, files that overlap."""
 
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 
 from catalogs.importing import run_import
 from catalogs.mapping import ImportMapping, MappingError
+from catalogs.overlaps import SeenIds
 from catalogs.reader import Catalog
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -28,7 +30,7 @@ NO_PRICE = "without a positive price: left out"
 
 def _table(kind, text, files="*.parquet"):
     head = f'[[table]]\nkind = "{kind}"\nfiles = ["{files}"]\ninstrument = "{ID}"\n'
-    if "time =" not in text:
+    if not text.startswith("time ="):
         head += 'time = { event = "t", unit = "ms" }\n'
     return ImportMapping.model_validate(tomllib.loads(INSTRUMENT + head + text))
 
@@ -104,3 +106,77 @@ def test_an_unknown_flag_is_no_buyer(root, tmp_path, column, says):
     _parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=column)
     with pytest.raises(MappingError, match=says):
         run_import(_table("trades", TRADES), root, tmp_path / "c")
+
+
+def test_trades_that_two_files_hold_are_counted_once(root, tmp_path):
+    for name, ids in (("a", [1, 2, 3, 4]), ("b", [3, 4, 5, 6]), ("c", [5, 6, 7])):
+        times = T0 + np.array(ids) * 1_000
+        _parquet(root / f"{name}.parquet", t=times, p=np.array(ids) * 1.0, q=ids, id=ids, m=[True] * len(ids))
+    summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert summary.tally("trades", ID).notes["repeated from an earlier file: left out"] == 4
+
+
+def test_an_id_used_twice_in_a_file_names_two_trades(root, tmp_path):
+    for name, second in (("a", 0), ("b", 10)):
+        times = T0 + second * 1_000 + np.arange(3)
+        _parquet(root / f"{name}.parquet", t=times, p=ONE[:3], q=[1.0, 2.0, 3.0], id=["x"] * 3, m=[True] * 3)
+    run_import(_table("trades", TRADES), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 1, 2, 3]
+
+
+def test_seen_ids_are_forgotten_when_they_cannot_come_again():
+    seen = SeenIds(reach=10 * SECOND)
+    for n in range(100):
+        ts = np.array([n * SECOND])
+        assert not seen.repeated(Path(str(n)), ts, ts, pa.chunked_array([[str(n)]])).any()
+    assert len(seen._parts) == 11
+    assert seen.repeated(Path("last"), ts - 5 * SECOND, ts, pa.chunked_array([["94"]])).all()
+
+
+DIFFS = """
+first_id = "U"
+last_id = "u"
+previous_id = "pu"
+rule = "RULE"
+[table.snapshots]
+files = ["snapshot.parquet"]
+last_id = "id"
+time = { event = "t", unit = "ms" }
+"""
+
+
+def _diffs(path, ids, start=T0):
+    rows = np.repeat(ids, 2)  # two rows an update, of which each sets one level
+    side, price = ["bid", "ask"] * len(ids), [100.0, 101.0] * len(ids)
+    _parquet(path, t=start + rows * 100, U=rows, u=rows, pu=rows - 1, side=side, price=price, size=rows * 1.0)
+
+
+def _snapshot(path):
+    _parquet(path, t=[T0] * 2, id=[99] * 2, side=["bid", "ask"], price=[100.0, 101.0], size=[1.0, 1.0])
+
+
+@pytest.mark.parametrize("rule", ["previous", "contiguous"])
+def test_overlapping_files_of_updates_do_not_break_the_book(root, tmp_path, rule):
+    _snapshot(root / "snapshot.parquet")
+    _diffs(root / "diffs-1.parquet", np.arange(99, 113))
+    _diffs(root / "diffs-2.parquet", np.arange(110, 121))
+    mapping = _table("book_diffs", DIFFS.replace("RULE", rule), "diffs*.parquet")
+    summary = run_import(mapping, root, tmp_path / "c")
+    notes = summary.tally("deltas", ID).notes
+    assert notes["updates repeated from an earlier file: left out"] == 3
+    assert notes["breaks in the sequence: book cleared"] == 0
+    tables = Catalog(tmp_path / "c").batches(ID, "deltas")
+    (sequence,) = [table["sequence"].to_pylist() for table in tables]
+    assert sequence == [99] * 3 + [i for i in range(100 - (rule == "previous"), 121) for _ in "ba"]
+
+
+def test_a_venue_that_numbers_anew_breaks_the_book(root, tmp_path):
+    _snapshot(root / "snapshot.parquet")
+    _diffs(root / "diffs-1.parquet", np.arange(99, 113))
+    _diffs(root / "diffs-2.parquet", np.arange(3, 6), T0 + 30_000)
+    summary = run_import(
+        _table("book_diffs", DIFFS.replace("RULE", "previous"), "diffs*.parquet"), root, tmp_path / "c"
+    )
+    assert summary.tally("deltas", ID).notes["breaks in the sequence: book cleared"] == 1
+    assert any("update 3 does not follow 112" in line for line in summary.warnings)
