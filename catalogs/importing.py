@@ -44,42 +44,53 @@ def run_import(
     A second run adds nothing. Raises MappingError where files and mapping do not fit; what was written until
     then is sound and stays.
     """
-    writer = CatalogWriter(catalog)
     instruments = {item.id: item.build() for item in mapping.instrument}
     plan = [(table, find(root, table.files)) for table in mapping.table]  # fail before anything is written
-    for instrument in instruments.values():
-        writer.instrument(instrument)
     summary = ImportSummary()
-    for table, paths in plan:
-        label = f"{table.kind} {table.instrument or '/'.join(table.symbol.columns)}"  # type: ignore[union-attr]
-        total, done = sum(map(rows_in, paths)), 0
-        feeds: dict[str, Feed] = {}
-        left_out = 0
-        for path in paths:
-            for batch in read(path, table.columns(), table.numbers(), table.time):
-                done += len(batch)
-                kept = select(table, batch)
-                left_out += len(batch) - len(kept)
-                for target, part in by_instrument(table, kept):
-                    if target is None:
-                        left_out += len(part)
-                        continue
-                    if len(part) == 0:
-                        continue
-                    if target not in feeds:
-                        definition = instruments.get(target, target)
-                        feeds[target] = _make_feed(table, definition, root, writer, summary)
-                    feeds[target].add(part)
-                if progress is not None:
-                    progress(label, done, total)
-        for feed in feeds.values():
-            feed.finish()
-        if left_out:
-            summary.warnings.append(
-                f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"
-            )
-    writer.close()
+    with CatalogWriter(catalog) as writer:
+        for instrument in instruments.values():
+            writer.instrument(instrument)
+        for table, paths in plan:
+            _import_table(table, paths, instruments, root, writer, summary, progress)
     return summary
+
+
+def _import_table(
+    table: Table,
+    paths: list[Path],
+    instruments: dict[str, Instrument],
+    root: Path,
+    writer: CatalogWriter,
+    summary: ImportSummary,
+    progress: Progress | None,
+) -> None:
+    label = f"{table.kind} {table.instrument or '/'.join(table.symbol.columns)}"  # type: ignore[union-attr]
+    total, done = sum(map(rows_in, paths)), 0
+    feeds: dict[str, Feed] = {}
+    left_out = 0
+    for path in paths:
+        for batch in read(path, table.columns(), table.numbers(), table.time):
+            done += len(batch)
+            kept = select(table, batch)
+            left_out += len(batch) - len(kept)
+            for target, part in by_instrument(table, kept):
+                if target is None:
+                    left_out += len(part)
+                    continue
+                if len(part) == 0:
+                    continue
+                if target not in feeds:
+                    definition = instruments.get(target, target)
+                    feeds[target] = _make_feed(table, definition, root, writer, summary)
+                feeds[target].add(part)
+            if progress is not None:
+                progress(label, done, total)
+    for feed in feeds.values():
+        feed.finish()
+    if left_out:
+        summary.warnings.append(
+            f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"
+        )
 
 
 def _make_feed(

@@ -77,11 +77,11 @@ class CatalogRecorder:
 
     def close(self) -> None:
         """Write the rest and wait for it. Raises OSError or ValueError if a write failed."""
-        self._hand_over(None)
-        self._thread.shutdown()
-        for job in self._jobs:
-            job.result()
-        self._writer.close()
+        with self._writer:
+            self._hand_over(None)
+            self._thread.shutdown()
+            for job in self._jobs:
+                job.result()
 
     def _hand_over(self, before: int | None) -> None:
         for job in [job for job in self._jobs if job.done()]:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,35 +87,33 @@ def synthesize(
         return _existing(settings, catalog)
     began = time.perf_counter()
     partial = catalog.with_name(f".{catalog.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    writer = CatalogWriter(partial)
-    perpetual = settings.instrument.build()
-    spot = settings.spot_instrument().build() if settings.spot else None
-    writer.instrument(perpetual)
-    if spot is not None:
-        writer.instrument(spot)
-    rows: dict[str, int] = {}
-    time_in_regime = np.zeros(len(REGIMES), np.int64)
-    schema = pa.schema(
-        [("ts", pa.timestamp("ns", tz="UTC")), *((name, pa.float64()) for name in TRUTH_COLUMNS)]
-    )
-    done = events = 0
-    with pq.ParquetWriter(partial / _TABLE, schema, compression="zstd") as truth:
-        for stretch in simulate(settings):
-            _write(writer, settings, perpetual, spot, stretch, rows)
-            values = stretch.truth.value
-            columns = [
-                pa.array(stretch.truth.ts, schema.types[0]),
-                *(pa.array(column) for column in values.T),
-            ]
-            truth.write_table(pa.table(columns, schema=schema))
-            time_in_regime += np.bincount(values[:, 0].astype(np.int64), minlength=len(REGIMES))
-            done += len(values)
-            events = sum(count for kind, count in rows.items() if kind.endswith(("trades", "deltas")))
-            if progress is not None:
-                progress(done / settings.seconds, events)
-    writer.close()
+    with CatalogWriter(partial) as writer:
+        writer.clear()
+        perpetual = settings.instrument.build()
+        spot = settings.spot_instrument().build() if settings.spot else None
+        writer.instrument(perpetual)
+        if spot is not None:
+            writer.instrument(spot)
+        rows: dict[str, int] = {}
+        time_in_regime = np.zeros(len(REGIMES), np.int64)
+        schema = pa.schema(
+            [("ts", pa.timestamp("ns", tz="UTC")), *((name, pa.float64()) for name in TRUTH_COLUMNS)]
+        )
+        done = events = 0
+        with pq.ParquetWriter(partial / _TABLE, schema, compression="zstd") as truth:
+            for stretch in simulate(settings):
+                _write(writer, settings, perpetual, spot, stretch, rows)
+                values = stretch.truth.value
+                columns = [
+                    pa.array(stretch.truth.ts, schema.types[0]),
+                    *(pa.array(column) for column in values.T),
+                ]
+                truth.write_table(pa.table(columns, schema=schema))
+                time_in_regime += np.bincount(values[:, 0].astype(np.int64), minlength=len(REGIMES))
+                done += len(values)
+                events = sum(count for kind, count in rows.items() if kind.endswith(("trades", "deltas")))
+                if progress is not None:
+                    progress(done / settings.seconds, events)
     summary = SynthSummary(
         catalog=catalog,
         instruments=tuple(str(item.id) for item in (perpetual, spot) if item is not None),

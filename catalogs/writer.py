@@ -4,11 +4,13 @@ import os
 import shutil
 from decimal import Decimal
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from nautilus_trader.model import BarType
 from nautilus_trader.persistence import ParquetDataCatalog
 
@@ -28,6 +30,7 @@ from catalogs.layout import (
 
 _SIDES = {"trades": ("SELL", "NO_AGGRESSOR", "BUY"), "deltas": ("SELL", "NO_ORDER_SIDE", "BUY")}
 _INSTRUMENT_FOLDERS = ("crypto_perpetual", "currency_pair")
+_LOCK = ".lock"
 
 
 class CatalogWriter:
@@ -38,18 +41,49 @@ class CatalogWriter:
     named by its first and last ``ts_init``; rows whose ``ts_init`` lies in a stretch that a file already
     covers are left out, so a repeated import adds nothing. Cut chunks between different ``ts_init``. Each
     method returns the number of rows added and raises ValueError for arrays it cannot write truthfully. When
-    all is written, ``close`` joins neighbouring files.
+    all is written, ``close`` joins neighbouring files; leaving a ``with`` block does so too, but after an
+    error only lets the catalog go.
+
+    One writer has a catalog at a time, until it is closed or its process ends. Raises ValueError where
+    another has it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._folders: set[Path] = set()
+        self._lock = FileLock(self.path / _LOCK, timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"{self.path}: another process is writing this catalog; wait for it, or end it"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._lock.release()
 
     def close(self) -> None:
-        """Join neighbouring files of what was written, here or by a run that was interrupted."""
-        for each in sorted(self._folders):
-            consolidate(each)
+        """Join neighbouring files of what was written, here or by a run that was interrupted; let go."""
+        try:
+            for each in sorted(self._folders):
+                consolidate(each)
+        finally:
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Remove everything in the catalog's folder, as a run that was interrupted may have left it."""
+        for each in self.path.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each)
+            elif each.name != _LOCK:
+                each.unlink()
 
     def instrument(self, instrument: Instrument) -> None:
         """Keep the definition; it replaces any earlier one of this id."""

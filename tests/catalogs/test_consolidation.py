@@ -57,8 +57,8 @@ def test_near_files_become_one_and_a_gap_stays_open(tmp_path, perp, monkeypatch)
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [64, 64, 43]
     assert len(ParquetDataCatalog(str(tmp_path)).query_trade_ticks([ID])) == 231
     assert consolidate(folder(tmp_path, "trades", ID)) == 0
-    _write(writer, perp, T0 + 200 * SECOND, 100)  # what was missing
-    writer.close()
+    with CatalogWriter(tmp_path) as again:
+        _write(again, perp, T0 + 200 * SECOND, 100)  # what was missing
     assert [file_range(path) for path in _files(tmp_path)] == [(T0, T0 + 359 * SECOND)]
     assert (
         Catalog(tmp_path).trades(ID)["ts_init"].tolist()

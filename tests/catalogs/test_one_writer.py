@@ -1,0 +1,89 @@
+"""One writer has a catalog at a time, and finds it whole."""
+
+import numpy as np
+import pytest
+
+from catalogs.importing import run_import
+from catalogs.instruments import PerpetualSettings
+from catalogs.mapping import ImportMapping, MappingError
+from catalogs.reader import Catalog
+from catalogs.recording import CatalogRecorder
+from catalogs.synth import synthesize
+from catalogs.synth_settings import SynthSettings
+from catalogs.writer import CatalogWriter
+
+ID = "XRPUSDT-PERP.BINANCE"
+T0 = 1_700_000_000_000_000_000
+SECOND = 10**9
+BUSY = "another process is writing this catalog; wait for it, or end it"
+
+
+@pytest.fixture(scope="module")
+def perp():
+    return PerpetualSettings(
+        id=ID, base="XRP", quote="USDT", price_increment="0.1", size_increment="0.001"
+    ).build()
+
+
+def _trades(writer, perp, start, rows):
+    ts = T0 + (start + np.arange(rows)) * SECOND
+    writer.trades(perp, ts, ts, np.full(rows, 100.0), np.ones(rows), np.ones(rows))
+
+
+def _series(root, value):
+    (root / "m.csv").write_text(f"t,v\n{T0},{value}\n")
+    table = {
+        "kind": "series",
+        "files": ["m.csv"],
+        "instrument": ID,
+        "time": {"event": "t", "unit": "ns"},
+        "values": {"oi": "v"},
+    }
+    return ImportMapping(instrument=[], table=[table])
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path, perp):
+    first = CatalogWriter(tmp_path)
+    with pytest.raises(ValueError, match=BUSY):
+        CatalogWriter(tmp_path)
+    first.close()
+    with CatalogWriter(tmp_path) as second:
+        _trades(second, perp, 0, 1)
+    with pytest.raises(ValueError, match="goes back"), CatalogWriter(tmp_path) as third:
+        third.mark_prices(perp, np.array([2, 1]), np.array([2, 1]), np.ones(2))
+    fourth = CatalogWriter(tmp_path)
+    del fourth  # as at the end of a process
+    CatalogWriter(tmp_path).close()
+
+
+def test_imports_recordings_and_synthetic_markets_take_their_turn(tmp_path, perp):
+    mapping = _series(tmp_path, 1.0)
+    settings = SynthSettings(duration="1m")
+    with CatalogWriter(tmp_path / "c"), CatalogWriter(tmp_path / ".s.partial"):
+        for work in (
+            lambda: run_import(mapping, tmp_path, tmp_path / "c"),
+            lambda: CatalogRecorder(tmp_path / "c", []),
+            lambda: synthesize(settings, tmp_path / "s"),
+        ):
+            with pytest.raises(ValueError, match=BUSY):
+                work()
+    run_import(mapping, tmp_path, tmp_path / "c")
+    CatalogRecorder(tmp_path / "c", []).close()
+    synthesize(settings, tmp_path / "s")
+    with CatalogWriter(tmp_path / "s"):
+        pass
+
+
+def test_an_import_that_fails_lets_the_catalog_go(tmp_path):
+    mapping = _series(tmp_path, "x")
+    with pytest.raises(MappingError) as error:
+        run_import(mapping, tmp_path, tmp_path / "c")
+    assert error.tb is not None  # what still refers to the writer
+    CatalogWriter(tmp_path / "c").close()
+
+
+def test_a_synthetic_market_begins_in_an_empty_folder(tmp_path, perp):
+    with CatalogWriter(tmp_path / ".s.partial") as killed:
+        _trades(killed, perp, 0, 5)
+    synthesize(SynthSettings(duration="1m"), tmp_path / "s")
+    assert ID not in Catalog(tmp_path / "s").identifiers("trades")
