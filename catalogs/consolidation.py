@@ -26,7 +26,7 @@ def consolidate(folder: Path) -> int:
     written under a temporary name and renamed before its parts are removed; parts that an interruption left
     behind lie inside it and are removed first. Rows and their order stay as they are.
     """
-    gone = _remove_nested(folder)
+    gone = remove_nested(folder)
     for parts in _groups(sorted(folder.glob("*.parquet"))):
         target = folder / file_name(file_range(parts[0])[0], file_range(parts[-1])[1])
         partial = target.with_name(target.name + ".partial")
@@ -35,7 +35,7 @@ def consolidate(folder: Path) -> int:
             for table in _row_groups(parts):
                 writer.write_table(table, row_group_size=ROW_GROUP)
         os.replace(partial, target)
-        gone += _remove_nested(folder)
+        gone += remove_nested(folder)
     return gone
 
 
@@ -50,7 +50,7 @@ def parquet_options(schema: pa.Schema) -> dict[str, object]:
     }
 
 
-def _remove_nested(folder: Path) -> int:
+def remove_nested(folder: Path) -> int:
     """Remove files that lie inside the time of another, as only the parts of a joined file do."""
     ranges = sorted(((file_range(path), path) for path in folder.glob("*.parquet")), key=_widest_first)
     gone, end = 0, None

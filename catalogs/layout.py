@@ -6,6 +6,7 @@ prices and sizes as ``decimal128(38, 16)``); slow series that Nautilus has no ty
 came from.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +42,7 @@ def _schema(*fields: tuple[str, pa.DataType], nullable: tuple[str, ...] = ()) ->
     return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in (*fields, *times)])
 
 
-SCHEMAS: dict[str, pa.Schema] = {
+SCHEMAS: dict[DataType, pa.Schema] = {
     "trades": _schema(
         ("price", _DECIMAL), ("size", _DECIMAL), ("aggressor_side", _NAME), ("trade_id", pa.string())
     ),
@@ -126,8 +127,20 @@ def _nanoseconds(stamp: str) -> int:
 
 
 def files(catalog: Path, data_type: DataType, identifier: str) -> list[Path]:
-    """The data files of one identifier in time order."""
-    return sorted(folder(catalog, data_type, identifier).glob("*.parquet"))
+    """The data files of one identifier in time order.
+
+    Raises ValueError where one lies inside the time of another, so that its rows are there twice.
+    """
+    found = sorted(folder(catalog, data_type, identifier).glob("*.parquet"))
+    for before, path in pairwise(found):
+        (start, end), (first, last) = file_range(before), file_range(path)
+        if last <= end or first == start:
+            outer, inner = (before, path) if last <= end else (path, before)
+            raise ValueError(
+                f"{outer}: holds the time of {inner.name} too, as an interrupted import leaves it; "
+                "import again, which mends it"
+            )
+    return found
 
 
 def to_decimal(values: np.ndarray, precision: int, what: str) -> pa.Array:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from nautilus_trader.model import BarType
 from nautilus_trader.persistence import ParquetDataCatalog
 
-from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options
+from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options, remove_nested
 from catalogs.instruments import Instrument
 from catalogs.layout import (
     ACTIONS,
@@ -25,6 +25,7 @@ from catalogs.layout import (
     file_range,
     files,
     folder,
+    identifiers,
     to_decimal,
 )
 
@@ -59,6 +60,9 @@ class CatalogWriter:
             raise ValueError(
                 f"{self.path}: another process is writing this catalog; wait for it, or end it"
             ) from None
+        for data_type in SCHEMAS:  # what an interrupted run left
+            for identifier in identifiers(self.path, data_type):
+                remove_nested(folder(self.path, data_type, identifier))
 
     def __enter__(self) -> Self:
         return self

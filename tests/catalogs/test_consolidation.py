@@ -1,5 +1,6 @@
 """Neighbouring files become one: the same rows in the same order, and what is not near stays apart."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,31 @@ def test_parts_that_an_interruption_left_behind_are_removed(tmp_path, perp, monk
         _write(writer, perp, T0 + 10 * i * SECOND, 10)
     before = _rows(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(consolidation, "_remove_nested", lambda folder: 0)  # as if killed after the rename
+        patched.setattr(consolidation, "remove_nested", lambda folder: 0)  # as if killed after the rename
         writer.close()
     assert len(_files(tmp_path)) == 4
-    again = CatalogWriter(tmp_path)
-    _write(again, perp, T0, 30)  # adds nothing
-    again.close()
+    with pytest.raises(ValueError, match=r"holds the time of .* too, as an interrupted import leaves it"):
+        Catalog(tmp_path).trades(ID)
+    CatalogWriter(tmp_path).close()  # writes nothing
     assert len(_files(tmp_path)) == 1
     assert _rows(tmp_path) == before
+    assert len(Catalog(tmp_path).trades(ID)) == 30
+
+
+def test_every_kind_of_data_is_mended(tmp_path, perp):
+    wide, part = T0 + np.arange(3), T0 + np.arange(1, 2)
+    for ts, path in ((wide, tmp_path / "c"), (part, tmp_path / "part")):
+        with CatalogWriter(path) as writer:
+            writer.instrument(perp)
+            one = np.ones(len(ts))
+            writer.bars(perp, f"{ID}-1-MINUTE-LAST-EXTERNAL", ts, ts, one, one, one, one, one)
+            writer.series("open_interest", ID, ts, ts, one)
+            writer.quotes(perp, ts, ts, one, one, one, one)
+    for source in (tmp_path / "part").glob("[ds]*/**/*.parquet"):
+        if "crypto_perpetual" not in source.parts:
+            shutil.copy(source, tmp_path / "c" / source.relative_to(tmp_path / "part"))
+    files = [path.parent for path in (tmp_path / "c").rglob("*.parquet")]
+    assert len(files) == 7
+    CatalogWriter(tmp_path / "c").close()
+    left = [path.parent for path in (tmp_path / "c").rglob("*.parquet")]
+    assert sorted(left) == sorted(set(files))
