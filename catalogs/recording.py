@@ -1,7 +1,7 @@
 """Recording a live session: what was received, as it was received, in a catalog that a backtest can play."""
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +48,8 @@ class CatalogRecorder:
     ----------
     received : int
         Data objects taken.
+
+    A row that comes more than 5 s late finds its stretch written: it is counted, and said by ``close``.
     """
 
     def __init__(self, path: Path, instruments: Sequence[Instrument]) -> None:
@@ -59,6 +61,7 @@ class CatalogRecorder:
         self._rows: dict[tuple[str, Any], list[_Row]] = defaultdict(list)
         self._thread = ThreadPoolExecutor(1, "recorder")
         self._jobs: list[Future[None]] = []
+        self._late: Counter[str] = Counter()  # rows by feed
 
     def __call__(self, data: Any) -> None:
         """Keep ``data``. Raises KeyError for a type that is not recorded."""
@@ -76,12 +79,22 @@ class CatalogRecorder:
         self._hand_over(now - _SLACK)
 
     def close(self) -> None:
-        """Write the rest and wait for it. Raises OSError or ValueError if a write failed."""
+        """Write the rest and wait for it.
+
+        Raises OSError or ValueError if a write failed; ValueError, too, where the recording is incomplete
+        because rows came too late.
+        """
         with self._writer:
             self._hand_over(None)
             self._thread.shutdown()
             for job in self._jobs:
                 job.result()
+        if self._late:
+            feeds = ", ".join(f"{count:,} rows of {feed}" for feed, count in sorted(self._late.items()))
+            raise ValueError(
+                f"{self._writer.path}: {feeds} came more than {_SLACK // 10**9} s late and are left out; a "
+                "backtest of the recording may differ from the session"
+            )
 
     def _hand_over(self, before: int | None) -> None:
         for job in [job for job in self._jobs if job.done()]:
@@ -110,12 +123,11 @@ class CatalogRecorder:
             head = (instrument, str(key)) if name == "bars" else (instrument,)
             values = [np.array(column) for column in columns[2:]]
             if name == "funding":
-                self._write_funding(instrument, times, values, columns[4])
-            elif (added := write(*head, *times, *values)) != len(rows):
-                raise ValueError(
-                    f"recording {name} of {key}: {len(rows) - added} of {len(rows)} rows came more than "
-                    f"{_SLACK // 10**9} s late and could not be written in order"
-                )
+                added = self._write_funding(instrument, times, values, columns[4])
+            else:
+                added = write(*head, *times, *values)
+            if added < len(rows):
+                self._late[f"{name} {key}"] += len(rows) - added
 
     def _write_funding(
         self,
@@ -123,14 +135,16 @@ class CatalogRecorder:
         times: list[np.ndarray],
         values: list[np.ndarray],
         intervals: tuple[Any, ...],
-    ) -> None:
+    ) -> int:
         """Funding, whose interval is one a file: a venue that changes it begins a new one."""
         cuts = [0, *(i for i in range(1, len(intervals)) if intervals[i] != intervals[i - 1]), len(intervals)]
+        added = 0
         for lo, hi in itertools.pairwise(cuts):
             part = slice(lo, hi)
-            self._writer.funding_rates(
+            added += self._writer.funding_rates(
                 instrument, times[0][part], times[1][part], values[0][part], values[1][part], intervals[lo]
             )
+        return added
 
 
 def _ts_init(row: _Row) -> int:
