@@ -69,6 +69,7 @@ def _import_table(
     feeds: dict[str, Feed] = {}
     left_out = 0
     for path in paths:
+        before = done
         for batch in read(path, table.columns(), table.numbers(), table.time):
             done += len(batch)
             kept = select(table, batch)
@@ -85,6 +86,8 @@ def _import_table(
                 feeds[target].add(part)
             if progress is not None:
                 progress(label, done, total)
+        if done == before:
+            summary.warnings.append(f"{label}: no rows in {path}")
     for feed in feeds.values():
         feed.finish()
     if left_out:

@@ -2,7 +2,8 @@
 place.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from catalogs.mapping import Cell, MappingError, TableSettings, TimeSettings, Unit
 
 _CELLS = 1_000_000  # values decoded at once: bounds memory whatever the number of columns
+_Convert = Callable[[pa.ChunkedArray], pa.ChunkedArray]
+_UNFIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError)  # what a conversion raises for cells or types
 _FACTORS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -46,19 +49,11 @@ class Batch:
 
     def number(self, name: str) -> np.ndarray:
         """A column as float64, NaN where null."""
-        column = self.column(name)
-        try:
-            return pc.cast(column, pa.float64(), safe=False).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise self._unreadable(name, "a number", lambda value: float(value)) from None
+        return self._converted(name, "a number", _to_float).to_numpy()
 
     def integer(self, name: str) -> np.ndarray:
         """A column as int64, without nulls."""
-        column = self.column(name)
-        try:
-            whole = pc.cast(column, pa.int64())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise self._unreadable(name, "a whole number", lambda value: int(value)) from None
+        whole = self._converted(name, "a whole number", _to_integer)
         self._no_nulls(name, whole)
         return whole.to_numpy()
 
@@ -97,24 +92,19 @@ class Batch:
         column = self.column(name)
         temporal = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
         if (unit == "timestamp") != (temporal or self.is_text(name)):
+            if self.is_text(name) and _fails(_to_float, column) and not _fails(_to_float, column[:1]):
+                self._converted(name, f"a time in {unit!r}", _to_float)  # one cell made the column text
             raise MappingError(
                 f"{self.path}: time column {name!r} is {column.type}, but its unit is given as {unit!r}; "
                 "use 's', 'ms', 'us' or 'ns' for numbers and 'timestamp' for timestamps and ISO text"
             )
-        try:
-            if unit == "timestamp":
-                ns = column if temporal else _parsed(column)
-                ns = pc.cast(pc.cast(ns, pa.timestamp("ns", tz=getattr(ns.type, "tz", None))), pa.int64())
-            elif pa.types.is_floating(column.type):
-                # A double holds seconds of our time to about 0.2 microseconds; more digits than that are
-                # noise.
-                micros = np.rint(pc.fill_null(column, np.nan).to_numpy() * (_FACTORS[unit] / 1e3))
-                ns = pa.chunked_array([pa.array(micros, mask=~np.isfinite(micros)).cast(pa.int64())])
-                ns = pc.multiply(ns, 1_000)
-            else:
-                ns = pc.multiply_checked(pc.cast(column, pa.int64()), _FACTORS[unit])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise self._unreadable(name, f"a time in {unit!r}", np.datetime64) from None
+        if unit != "timestamp":
+            convert = _counted(_FACTORS[unit])
+        elif temporal:
+            convert = _to_nanoseconds
+        else:
+            convert = _parsed(column)
+        ns = self._converted(name, f"a time in {unit!r}", convert)
         self._no_nulls(name, ns)
         out = ns.to_numpy()
         # 2005 to 2100: outside it the unit is wrong, and nothing else would say so.
@@ -134,26 +124,62 @@ class Batch:
                 f"{self.path}: column {name!r}, row {self.rows[row]} is empty; name a column that never is"
             )
 
-    def _unreadable(self, name: str, what: str, parse: object) -> MappingError:
-        column = self.column(name)
-        for row, value in enumerate(column.to_pylist()):
-            try:
-                if value is not None:
-                    parse(value)  # type: ignore[operator]
-            except (TypeError, ValueError):
-                return MappingError(
-                    f"{self.path}: column {name!r}, row {self.rows[row]}: {value!r} is not {what}; "
-                    "correct the column or its unit, or leave the row out with `where`"
-                )
-        return MappingError(f"{self.path}: column {name!r} of type {column.type} cannot be read as {what}")
+    def _converted(self, name: str, what: str, convert: _Convert) -> pa.ChunkedArray:
+        first, rest = 0, self.column(name)
+        with contextlib.suppress(*_UNFIT):
+            return convert(rest)
+        while len(rest) > 1:  # the first cell that fails is among the rest
+            half = len(rest) // 2
+            if _fails(convert, rest[:half]):
+                rest = rest[:half]
+            else:
+                first, rest = first + half, rest[half:]
+        raise MappingError(
+            f"{self.path}: column {name!r}, row {self.rows[first]}: {rest[0].as_py()!r} is not {what}; "
+            "correct the column or its unit, or leave the row out with `where`"
+        )
 
 
-def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """ISO text as timestamps, with a zone or without one."""
+def _fails(convert: _Convert, column: pa.ChunkedArray) -> bool:
     try:
-        return pc.cast(column, pa.timestamp("ns", tz="UTC"))
-    except pa.ArrowInvalid:
-        return pc.cast(column, pa.timestamp("ns"))
+        convert(column)
+    except _UNFIT:
+        return True
+    return False
+
+
+def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(column, pa.float64(), safe=False)
+
+
+def _to_integer(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(column, pa.int64())
+
+
+def _to_nanoseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(pc.cast(column, pa.timestamp("ns", tz=getattr(column.type, "tz", None))), pa.int64())
+
+
+def _counted(factor: int) -> _Convert:
+    """From numbers of ``factor`` ns since 1970."""
+
+    def convert(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not pa.types.is_floating(column.type):
+            return pc.multiply_checked(pc.cast(column, pa.int64()), factor)
+        # A double holds seconds of our time to about 0.2 microseconds; more digits than that are noise.
+        micros = np.rint(pc.fill_null(column, np.nan).to_numpy() * (factor / 1e3))
+        return pc.multiply(
+            pa.chunked_array([pa.array(micros, mask=~np.isfinite(micros)).cast(pa.int64())]), 1_000
+        )
+
+    return convert
+
+
+def _parsed(column: pa.ChunkedArray) -> _Convert:
+    """From ISO text, with a zone or without one as the first has it."""
+    zoned = not _fails(lambda first: pc.cast(first, pa.timestamp("ns", tz="UTC")), column.drop_null()[:1])
+    kind = pa.timestamp("ns", tz="UTC" if zoned else None)
+    return lambda text: pc.cast(pc.cast(text, kind), pa.int64())
 
 
 def find(root: Path, patterns: Sequence[str]) -> list[Path]:
@@ -175,14 +201,27 @@ def find(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def rows_in(path: Path) -> int:
-    """Number of data rows: from metadata for Parquet, by counting lines for CSV."""
-    if path.suffix == ".parquet":
-        return pq.read_metadata(path).num_rows
-    lines = 0
-    with pa.input_stream(str(path)) as stream:
-        while block := stream.read(1 << 22):
-            lines += block.count(b"\n")
-    return max(lines - 1, 0)
+    """Number of data rows: from metadata for Parquet, by counting lines for CSV.
+
+    Raises MappingError where the file cannot be read.
+    """
+    with _naming(path):
+        if path.suffix == ".parquet":
+            return pq.read_metadata(path).num_rows
+        lines = 0
+        with pa.input_stream(str(path)) as stream:
+            while block := stream.read(1 << 22):
+                lines += block.count(b"\n")
+        return max(lines - 1, 0)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of a damaged file, with its name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise MappingError(f"{path}: cannot be read: {error}; mend it or fetch it again") from None
 
 
 def read(path: Path, columns: Sequence[str], numbers: Sequence[str], time: TimeSettings) -> Iterator[Batch]:
@@ -199,6 +238,8 @@ def read(path: Path, columns: Sequence[str], numbers: Sequence[str], time: TimeS
         raise MappingError(f"{path}: neither .parquet nor .csv (.csv.gz, .csv.zst)")
     if time.sort:
         parts = list(batches)
+        if not parts:
+            return
         whole = Batch(path, 0, pa.concat_tables([part._table for part in parts]))
         if len(whole):
             unit = (time.init_unit or time.unit) if time.init else time.unit
@@ -240,31 +281,36 @@ def by_instrument(table: TableSettings, batch: Batch) -> Iterator[tuple[str | No
 
 
 def _parquet(path: Path, names: list[str]) -> Iterator[Batch]:
-    file = pq.ParquetFile(path)
-    _check_columns(path, names, file.schema_arrow.names)
-    width = sum(1000 if pa.types.is_list(file.schema_arrow.field(name).type) else 1 for name in names)
-    row = 0
-    for batch in file.iter_batches(max(1_024, _CELLS // width), columns=names):
-        yield Batch(path, row, pa.Table.from_batches([batch]).select(names))
-        row += len(batch)
+    with _naming(path):
+        file = pq.ParquetFile(path)
+        _check_columns(path, names, file.schema_arrow.names)
+        width = sum(1000 if pa.types.is_list(file.schema_arrow.field(name).type) else 1 for name in names)
+        row = 0
+        for batch in file.iter_batches(max(1_024, _CELLS // width), columns=names):
+            yield Batch(path, row, pa.Table.from_batches([batch]).select(names))
+            row += len(batch)
 
 
 def _csv(path: Path, names: list[str], numbers: Sequence[str]) -> Iterator[Batch]:
-    with pv.open_csv(path) as head:
-        schema = head.schema
-    _check_columns(path, names, schema.names)
-    # Columns that begin with text keep it, so that the error is ours and names the row.
-    loose = [name for name in numbers if pa.types.is_integer(schema.field(name).type)]
-    kinds = {name: pa.float64() for name in loose}
-    options = pv.ConvertOptions(include_columns=names, column_types=kinds)
-    row = 0
-    try:
+    with _naming(path):
+        with pv.open_csv(path) as head:
+            schema = head.schema
+        _check_columns(path, names, schema.names)
+        # Columns that begin with text keep it, so that the error is ours and names the row. Times are parsed
+        # by us, because a file that begins with whole seconds may go on with fractions.
+        kinds = {}
+        for name in names:
+            kind = schema.field(name).type
+            if name in numbers and (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+                kinds[name] = pa.float64()
+            elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+                kinds[name] = pa.string()
+        options = pv.ConvertOptions(include_columns=names, column_types=kinds)
+        row = 0
         with pv.open_csv(path, pv.ReadOptions(block_size=1 << 24), convert_options=options) as reader:
             for batch in reader:
                 yield Batch(path, row, pa.Table.from_batches([batch]))
                 row += len(batch)
-    except pa.ArrowInvalid as error:
-        raise MappingError(f"{path}: after row {row}: {error}") from None
 
 
 def _check_columns(path: Path, wanted: list[str], present: list[str]) -> None:
