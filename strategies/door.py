@@ -1,5 +1,6 @@
 """The one door: every order intent passes here, and leaves with no more than permit and caps allow."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -36,6 +37,12 @@ def admit(
         Signed contracts.
     price : float
         The market's, for market orders' notional.
+
+    Raises
+    ------
+    ValueError
+        If an intent's side is neither 1 nor -1, or its quantity or price no positive number: no cap could be
+        compared with it.
     """
     working = {order.id: order for order in orders}
     passed: list[Intent] = []
@@ -51,6 +58,7 @@ def admit(
             wanted = Place(old.role, old.side, intent.quantity, intent.price, old.reduce_only)
         else:
             wanted = intent
+        _check(wanted)
         quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec)
         bound = cut or bound
         limit = None if wanted.price is None else _price(wanted, spec)
@@ -69,6 +77,14 @@ def admit(
             key, standing = f"new-{len(passed)}", quantity
         working[key] = WorkingOrder(key, wanted.role, wanted.side, standing, price, wanted.reduce_only, True)
     return Passed(tuple(passed), bound)
+
+
+def _check(wanted: Place) -> None:
+    if wanted.side not in (1, -1):
+        raise ValueError(f"intent {wanted.role!r}: side {wanted.side!r} is neither 1 (buys) nor -1 (sells)")
+    for name, value in (("quantity", wanted.quantity), ("price", wanted.price)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"intent {wanted.role!r}: {name} {value!r} is not a positive number")
 
 
 def _quantity(

@@ -114,7 +114,28 @@ def test_minimums_refuse():
     assert door([Place("exit", -1, 0.01, reduce_only=True)], position=0.01).intents  # a rest may always go
 
 
-quantity = st.floats(0, 5)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (Place("entry", 0, 1.0), "'entry': side 0 is neither"),
+        (Place("entry", 3, 1.0), "'entry': side 3 is neither"),
+        (Place("entry", 1, 0.0), "'entry': quantity 0.0 is not a positive number"),
+        (Place("entry", 1, -1.0), "quantity -1.0"),
+        (Place("entry", 1, math.nan), "quantity nan"),
+        (Place("exit", -1, math.inf, reduce_only=True), "'exit': quantity inf"),
+        (Place("quote", 1, 1.0, 0.0), "'quote': price 0.0"),
+        (Place("stop", -1, 1.0, math.nan, True), "'stop': price nan"),
+        (Place("quote", -1, 1.0, math.inf), "price inf"),
+        (Amend("a", math.nan, 98.0), "'quote': quantity nan"),
+        (Amend("a", 1.0, -98.0), "'quote': price -98.0"),
+    ],
+)
+def test_what_no_cap_can_be_compared_with_is_refused(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        door([wrong], position=1.0, orders=[order("a", 1, 1.0)])
+
+
+quantity = st.floats(0, 5, exclude_min=True)
 intent = st.one_of(
     st.builds(Place, st.just("entry"), st.sampled_from((1, -1)), quantity, st.none(), st.booleans()),
     st.builds(Place, st.just("quote"), st.sampled_from((1, -1)), quantity, st.floats(50, 150), st.booleans()),
