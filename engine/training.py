@@ -1,6 +1,8 @@
 """Fitting what a config names, on its training span only, into bundles: one, or one a walk-forward window."""
 
 import dataclasses
+import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market, bar_identity, model_settings
 from features.causal import CausalFilter, Chain
-from features.settings import format_time
+from features.settings import Settings, format_time
 from features.training import Epoch
 
 _YEAR = 365 * 86_400 * 10**9
@@ -56,8 +58,8 @@ def windows(config: RunConfig) -> list[Window]:
 def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> list[Path]:
     """Fit every window and write its bundle.
 
-    A bundle already written by the same config and data is kept, so an interrupted training goes on
-    where it stopped.
+    A bundle already written by the same config, data and code is kept, so an interrupted training goes on
+    where it stopped. Code is that of the features read, and of the modules that define the stages' settings.
 
     Returns the bundles' folders, in order of time.
     """
@@ -71,7 +73,7 @@ def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> 
     for window in windows(config):
         folder = config.train.bundles / window.name
         folders.append(folder)
-        if _is_current(folder, fingerprint, identity, window):
+        if _is_current(folder, fingerprint, identity, window, market.kernel.schema):
             say(f"{folder}: up to date")
             continue
         say(f"{folder}: fitting on {format_time(window.start)} .. {format_time(window.end)}")
@@ -133,12 +135,24 @@ def fit(
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     """What of a config decides a fit; compared to know whether a bundle is up to date."""
-    return config.model_dump(mode="json", include={"seed", "data", "bars", "features"}) | model_settings(
-        config
+    settings = {name: getattr(config, name) for name in ("regime", "volatility", "gate", "forecast")}
+    return (
+        config.model_dump(mode="json", include={"seed", "data", "bars", "features"})
+        | model_settings(config)
+        | {"code": {name: _code(stage) for name, stage in settings.items() if stage is not None}}
     )
 
 
-def _is_current(folder: Path, fingerprint: str, identity: dict[str, Any], window: Window) -> bool:
+def _code(settings: Settings) -> str:
+    """sha256 over the modules that define ``settings``: a model's code stands beside its settings."""
+    classes = [c for c in type(settings).__mro__ if issubclass(c, Settings) and c is not Settings]
+    files = {Path(str(sys.modules[c.__module__].__file__)): None for c in classes}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _is_current(
+    folder: Path, fingerprint: str, identity: dict[str, Any], window: Window, schema: list[dict[str, Any]]
+) -> bool:
     try:
         manifest = load_bundle(folder).manifest
     except BeaufortError:
@@ -146,6 +160,7 @@ def _is_current(folder: Path, fingerprint: str, identity: dict[str, Any], window
     return (
         manifest["data_fingerprint"] == fingerprint
         and manifest["config"] == identity
+        and all(feature in schema for feature in manifest["features"])
         and manifest["trained"] == {"from": format_time(window.start), "to": format_time(window.end)}
         and manifest["valid"] == {"from": format_time(window.end), "to": format_time(window.valid_to)}
     )

@@ -125,7 +125,7 @@ class FeatureKernel:
 
     @property
     def schema(self) -> list[dict[str, Any]]:
-        """One description a feature: name, unit, window, definition, source, needs."""
+        """One description a feature: name, unit, window, definition, code, source, needs."""
         return [c.describe() for c in self._chosen]
 
     def initial_state(self) -> State:

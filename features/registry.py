@@ -18,9 +18,11 @@ import difflib
 import functools
 import hashlib
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Literal
 
 import numba
@@ -52,6 +54,11 @@ class Feature:
         """The function as machine code, made (or read from numba's cache) when first asked for."""
         return numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(self.function)
 
+    @functools.cached_property
+    def code(self) -> str:
+        """Sixteen hex digits over the function's source and that of the helpers and constants it names."""
+        return hashlib.sha256("\n".join(_sources(self.function, set())).encode()).hexdigest()[:16]
+
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
@@ -75,6 +82,7 @@ class Chosen:
             "unit": f.unit,
             "window": self.lookback,
             "definition": f.definition,
+            "code": f.code,
             "source": f.source,
             "needs": list(f.needs),
         }
@@ -154,7 +162,23 @@ def choose(name: str) -> Chosen:
     raise ValueError(f"no feature {name!r}; {hint}" + (" ({w} is a number)" if "{w}" in hint else ""))
 
 
+def _sources(function: Callable[..., float], seen: set[str]) -> list[str]:
+    """The text of ``function`` without its decorators, then what it names of its module: the same in every
+    process, and wherever the package lies."""
+    seen.add(function.__qualname__)
+    text = inspect.getsource(function)
+    found = [text[text.index("def ") :] if "def " in text else text]
+    for name in sorted(function.__code__.co_names):
+        value = function.__globals__.get(name)
+        value = getattr(value, "py_func", value)  # what numba compiled
+        if isinstance(value, bool | int | float | str | tuple):
+            found.append(f"{name} = {value!r}")
+        elif isinstance(value, FunctionType) and value.__qualname__ not in seen:
+            found += _sources(value, seen)
+    return found
+
+
 def schema_hash(chosen: list[Chosen], bars: dict[str, Any]) -> str:
-    """sha256 over names, definitions and bars: equal where models may be exchanged."""
+    """sha256 over names, definitions, code and bars: equal where models may be exchanged."""
     text = repr([sorted(c.describe().items()) for c in chosen]) + repr(sorted(bars.items()))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ import small_market
 from small_market import END, MINUTE, SPLIT, START
 
 import engine.training
+import regimes.rules
+import volatility.ewma
+import volatility.gate
 from engine.backtest import play
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market
 from engine.training import train, windows
+from features.registry import choose
 from features.settings import parse_time
 from features.table import FeatureTable
+from strategies.forecasters import logistic
 from strategies.records import DECISION_COLUMNS
 
 SCHEDULE = ("train.schedule={window='10m', step='4m'}",)
@@ -156,6 +162,32 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
     assert len(calls) == 4
     train(small_market.config(catalog, tmp_path, *SCHEDULE, "volatility.decay=0.9"))
     assert len(calls) == 7
+
+
+def test_changed_code_of_a_model_or_a_feature_is_fitted_again(
+    trained: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = tmp_path / "bundles"
+    shutil.copytree(trained.train.bundles, bundles)
+    config = trained.model_copy(update={"train": trained.train.model_copy(update={"bundles": bundles})})
+
+    def said() -> str:
+        texts: list[str] = []
+        train(config, texts.append)
+        return texts[0]
+
+    assert said().endswith("up to date")
+    for module in (regimes.rules, volatility.ewma, volatility.gate, logistic):
+        changed = tmp_path / "changed.py"
+        changed.write_bytes(Path(module.__file__).read_bytes() + b"# changed")
+        monkeypatch.setattr(module, "__file__", str(changed))
+        assert "fitting" in said(), module
+        assert said().endswith("up to date")
+    monkeypatch.setitem(choose("log_return_10").feature.__dict__, "code", "another")
+    with pytest.raises(BeaufortError, match=r"'log_return_1' is no longer what .*code was .*Train again"):
+        Market(config).models()
+    assert "fitting" in said()
+    Market(config).models()
 
 
 def test_training_twice_gives_the_same_files(catalog: Path, trained: RunConfig, tmp_path: Path) -> None:

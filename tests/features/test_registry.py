@@ -1,11 +1,18 @@
 """Features are found by name, refused with a hint, fed only by data that is there, and pinned by a hash."""
 
+import dataclasses
+import importlib.util
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from features.kernel import FeatureKernel, StreamSpec
-from features.registry import choose, feature, features
+from features.registry import Chosen, choose, feature, features
 
 TRADES = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv")))
 BOOK = StreamSpec("perp", 0.1, frozenset(("book", "depth")))
@@ -122,4 +129,60 @@ def test_the_schema_describes_every_feature() -> None:
     assert first["name"] == "realized_volatility_30"
     assert first["window"] == 30
     assert first["needs"] == ["price"]
-    assert set(first) == {"name", "unit", "window", "definition", "source", "needs"}
+    assert set(first) == {"name", "unit", "window", "definition", "code", "source", "needs"}
+
+
+_MODULE = """
+import numba
+{constant}
+@numba.njit
+def _helper(x):
+    return {helper}
+
+def ours(h, o, t, w):
+    return _helper(h[t, 0]) {sign} _SCALE
+"""
+
+
+def _module(folder: Path, constant: str = "_SCALE = 2", helper: str = "x", sign: str = "+") -> ModuleType:
+    folder.mkdir()
+    path = folder / "own.py"
+    path.write_text(_MODULE.format(constant=constant, helper=helper, sign=sign))
+    spec = importlib.util.spec_from_file_location("own", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_description_changes_with_the_code_of_the_function_its_helpers_and_its_constants(
+    tmp_path: Path,
+) -> None:
+    modules = [
+        _module(tmp_path / "a"),
+        _module(tmp_path / "b"),
+        _module(tmp_path / "c", constant="_SCALE = 3"),
+        _module(tmp_path / "d", helper="2 * x"),
+        _module(tmp_path / "e", sign="-"),
+    ]
+    declared = choose("log_return_1").feature
+    codes = [
+        Chosen("x", dataclasses.replace(declared, function=m.ours), 1, None).describe()["code"]
+        for m in modules
+    ]
+    assert codes[0] == codes[1]
+    assert len(set(codes)) == 4
+
+
+def test_descriptions_are_the_same_in_every_process() -> None:
+    script = "from features.registry import features; print([f.code for f in features()])"
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONHASHSEED": "5"},
+    )
+    assert said.stdout.strip() == str([f.code for f in features()])
