@@ -28,6 +28,8 @@ from volatility.gate import GateSettings
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A name a config makes up: it stands in feature names and in the ids of Nautilus components."""
 
+_MOST_FEE = Decimal("0.05")
+
 
 class StreamSettings(Settings):
     """One instrument's feeds.
@@ -104,11 +106,12 @@ class DataSettings(Settings):
 class VenueSettings(Settings):
     """The simulated venue of a backtest or a sandbox session.
 
-    ``queue_position`` makes limit orders wait until trades have gone through what stood before them at their
-    price; it needs trades, and bars have none. ``liquidation`` closes everything at market, and ends trading
-    for good, at the close of the first bar in which equity came down to the instrument's maintenance margin.
-    ``fill_probability`` is the chance that a touched limit order
-    fills, ``slip_probability`` that a taker slips one tick (best bid/ask feeds and bars).
+    Fees are fractions of notional, negative where the venue pays them. ``queue_position`` makes limit orders
+    wait until trades have gone through what stood before them at their price; it needs trades, and bars have
+    none. ``liquidation`` closes everything at market, and ends trading for good, at the close of the first
+    bar in which equity came down to the instrument's maintenance margin. ``fill_probability`` is the chance
+    that a touched limit order fills, ``slip_probability`` that a taker slips one tick (best bid/ask feeds and
+    bars).
     """
 
     starting_balance: str = "100000 USDT"
@@ -120,6 +123,16 @@ class VenueSettings(Settings):
     liquidation: bool = True
     fill_probability: float = Field(default=1.0, ge=0, le=1)
     slip_probability: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("maker_fee", "taker_fee")
+    @classmethod
+    def _fraction(cls, value: Decimal) -> Decimal:
+        if not -_MOST_FEE < value < _MOST_FEE:
+            raise ValueError(
+                f"{value} is not between -{_MOST_FEE} and {_MOST_FEE}; a fee is a fraction of notional "
+                "(5 bps is 0.0005)"
+            )
+        return value
 
     @field_validator("starting_balance")
     @classmethod

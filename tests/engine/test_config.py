@@ -57,6 +57,11 @@ def _problems(*overrides: str) -> list[str]:
         ("seed=lots", "seed: Input should be a valid integer"),
         ("venue.default_leverage=0", "venue.default_leverage: Input should be greater than 0"),
         ("venue.latency=-5", "venue.latency: Input should be greater than or equal to 0"),
+        (
+            "venue.taker_fee=5",
+            "venue.taker_fee: 5 is not between -0.05 and 0.05; a fee is a fraction of notional (5 bps",
+        ),
+        ("venue.maker_fee=-0.05", "venue.maker_fee: -0.05 is not between"),
         ("risk.exposure_cap=nan", "risk.exposure_cap: Input should be greater than 0"),
         ("data.trade=spot", "data: trade = 'spot' is not one of the streams: perp"),
         ("data.series.perp=a/b", "data: perp: names a stream and a series; rename one"),
