@@ -79,7 +79,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)
-    warnings = stale_stretches(market)
+    warnings = [*stale_stretches(market), *silent_stretches(market, models)]
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     folder = new_run_folder(config.backtest.runs, config.name)
@@ -190,7 +190,7 @@ def _refuse_idle(market: Market, models: Models) -> None:
         )
     asked = f"{format_time(span.start)} .. {format_time(span.end)}"
     valid = [bundle.validity for bundle in models.bundles]
-    if not any(v.valid_from <= span.end and span.start < v.valid_to for v in valid):
+    if not any(v.valid_from < span.end and span.start < v.valid_to for v in valid):
         known = ", ".join(f"{format_time(v.valid_from)} .. {format_time(v.valid_to)}" for v in valid)
         raise BeaufortError(
             f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained "
@@ -223,6 +223,21 @@ def stale_stretches(market: Market) -> list[str]:
         "the rest of the span the run stands on stale prices"
         for name, first, last in _recorded(market)
         if first > span.start + slack or last < span.end - slack
+    ]
+
+
+def silent_stretches(market: Market, models: Models) -> list[str]:
+    """A warning where no model is valid in a part of the backtest's span."""
+    span = market.config.backtest
+    valid = [bundle.validity for bundle in models.bundles]
+    spoken = sum(max(0, min(v.valid_to, span.end) - max(v.valid_from, span.start)) for v in valid)
+    silent = 1 - spoken / (span.end - span.start)
+    if not silent:
+        return []
+    first, last = min(v.valid_from for v in valid), max(v.valid_to for v in valid)
+    return [
+        f"no model is valid in {100 * silent:.3g} % of the span (first valid from {format_time(first)}, last "
+        f"until {format_time(last)}): there nothing is opened"
     ]
 
 

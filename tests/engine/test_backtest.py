@@ -260,6 +260,21 @@ def test_a_span_beyond_the_recording_is_run_with_a_warning(
     assert write_report(folder).read_text().count("<b>Partly recorded.</b>") == 2
 
 
+def test_a_span_that_no_model_covers_is_run_with_a_warning_and_refused_where_none_speaks(
+    trained: RunConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def spanning(start: int, end: int) -> RunConfig:
+        span = {"start": small_market.SPLIT + start * 10**9, "end": small_market.SPLIT + end * 10**9}
+        return trained.model_copy(update={"backtest": trained.backtest.model_copy(update=span)})
+
+    folder, _ = run_backtest(spanning(-120, 60), "replay", quiet=True)
+    (told,) = json.loads((folder / "manifest.json").read_text())["warnings"]
+    assert "no model is valid in 66.7 % of the span (first valid from 2026-01-05T00:20:00Z" in told
+    assert "no model is valid in 66.7 %" in capfd.readouterr().err
+    with pytest.raises(BeaufortError, match="no bundle is valid in"):
+        run_backtest(spanning(-120, 0), "replay", quiet=True)
+
+
 def test_no_trade_before_the_span_and_every_bar_has_a_decision(trained: RunConfig) -> None:
     folder, _ = run_backtest(trained, "faithful", quiet=True)
     tables = _tables(folder)
