@@ -75,7 +75,9 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     """
     market = Market(config)
     models = market.models()
-    config.backtest.runs.mkdir(parents=True, exist_ok=True)  # sooner than when the work is done
+    # Sooner than when the work is done: what the run folder will need.
+    text = to_toml(config)
+    config.backtest.runs.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)
@@ -96,7 +98,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         "data_fingerprint": market.fingerprint(),
         **describe(market, models),
     }
-    write_run(folder, manifest, to_toml(config), outcome.logs, outcome.orders)
+    write_run(folder, manifest, text, outcome.logs, outcome.orders)
     if outcome.failures:
         raise BeaufortError(
             f"the run failed after {outcome.events:,} events; what it did until then is in {folder}\n"

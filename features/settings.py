@@ -19,9 +19,9 @@ _UNITS = {
 
 
 class Settings(BaseModel):
-    """A frozen model that rejects unknown keys; subclasses document each field."""
+    """A frozen model that rejects unknown keys and infinite numbers; subclasses document each field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def parse_duration(value: object) -> int:
