@@ -27,7 +27,7 @@ from actors.guard import RunGuard
 from catalogs.layout import DataType
 from engine.assembly import assemble, order_rows
 from engine.bundles import Models
-from engine.config import RunConfig, to_toml
+from engine.config import RunConfig, output_folder, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, console, meter
@@ -77,7 +77,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     models = market.models()
     # Sooner than when the work is done: what the run folder will need.
     text = to_toml(config)
-    config.backtest.runs.mkdir(parents=True, exist_ok=True)
+    output_folder("backtest.runs", config.backtest.runs)
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)

@@ -148,6 +148,16 @@ def _load(arguments: argparse.Namespace) -> Any:
     return load_config(arguments.config, arguments.overrides)
 
 
+def _output(path: Path) -> Path:
+    """``path``, where a file can be written: found out before the work, not after."""
+    if path.is_dir():
+        raise BeaufortError(f"--out {path}: is a folder; name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BeaufortError(f"--out {path}: may not be written")
+    return path
+
+
 def _say(text: str) -> None:
     from engine.progress import console
 
@@ -236,6 +246,7 @@ def _features(arguments: argparse.Namespace) -> None:
     from engine.progress import console, meter
 
     config = _load(arguments)
+    out = _output(arguments.out)
     market = Market(config)
     start, end = config.backtest.start, config.backtest.end
     with meter("features") as running:
@@ -243,10 +254,9 @@ def _features(arguments: argparse.Namespace) -> None:
         series = market.features(first, end, lambda done, total: running.update(done / total)).between(
             start + 1, end + 1
         )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"schema_hash": market.kernel.schema_hash, "schema": json.dumps(market.kernel.schema)}
-    series.table.save(arguments.out, metadata)
-    console.print(f"{arguments.out}: {len(series.table):,} bars x {len(series.table.names)} features")
+    series.table.save(out, metadata)
+    console.print(f"{out}: {len(series.table):,} bars x {len(series.table.names)} features")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -279,9 +289,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from engine.report import print_evaluation, write_evaluation
 
     config = _load(arguments)
+    out = _output(arguments.out or config.backtest.runs / f"evaluation-{config.name}.html")
     results = evaluate(config, _say, seeds=arguments.seeds)
-    out = arguments.out or config.backtest.runs / f"evaluation-{config.name}.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_evaluation(results, out)
     if arguments.json:
         from engine.report import jsonable

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -299,6 +300,24 @@ def settings_from[T: Settings](
 def to_toml(settings: Settings) -> str:
     """The resolved settings, defaults included, as TOML that reads back to the same."""
     return tomli_w.dumps(json.loads(settings.model_dump_json(exclude_none=True)))
+
+
+def output_folder(key: str, path: Path) -> Path:
+    """``path``, made if it is not there.
+
+    Raises
+    ------
+    BeaufortError
+        If no folder can be there, or nothing may be written in it; ``key`` names the setting.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if path.is_file() else error.strerror
+        raise BeaufortError(f"{key} = '{path}' cannot be a folder: {why}") from None
+    if not os.access(path, os.W_OK):
+        raise BeaufortError(f"{key} = '{path}': nothing may be written there")
+    return path
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.bundles import load_bundle, write_bundle
-from engine.config import RunConfig
+from engine.config import RunConfig, output_folder
 from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market, bar_identity, model_settings
 from features.causal import CausalFilter, Chain
@@ -66,6 +66,7 @@ def train(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> 
     if config.train.catalog is not None:
         data = config.data.model_copy(update={"catalog": config.train.catalog})
         config = config.model_copy(update={"data": data})
+    output_folder("train.bundles", config.train.bundles)
     market = Market(config)
     fingerprint = market.fingerprint()
     identity = _identity(config)

@@ -108,6 +108,13 @@ def test_what_cannot_run_says_why(
         ),
         (["audit", "lookahead", "{file}", "--cuts", "0"], "--cuts 0: at least one cut is needed"),
         (["features", "{file}", "--out", "/proc/nowhere/x.parquet"], "/proc/nowhere: "),
+        (["features", "{file}", "--out", "{tmp}"], "is a folder; name a file in it"),
+        (["evaluate", "{file}", "--out", "{tmp}"], "is a folder; name a file in it"),
+        (
+            ["train", "{file}", "--set", "train.bundles={file}"],
+            "small.toml' cannot be a folder: it is a file",
+        ),
+        (["backtest", "{file}", "--set", "backtest.runs={file}"], "backtest.runs = '"),
         (["data", "check", "{tmp}/nowhere"], "no catalog here"),
         (
             ["data", "synth", "--out", "{tmp}/m", "--set", "levles=3"],
@@ -125,6 +132,27 @@ def test_bad_input_of_every_command(
     said = capsys.readouterr().err
     assert told in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("work", "arguments"),
+    [
+        ("engine.pipeline.Market.features", ["features", "{file}", "--out", "{tmp}"]),
+        ("engine.evaluation.evaluate", ["evaluate", "{file}", "--out", "{tmp}"]),
+        ("engine.training.fit", ["train", "{file}", "--set", "train.bundles={file}"]),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_found_before_the_work(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, arguments: list[str]
+) -> None:
+    def works(*_args: object, **_kwargs: object) -> None:
+        pytest.fail("the work was begun")
+
+    monkeypatch.setattr(work, works)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert _run(*(a.format(tmp=out, file=file) for a in arguments)) == 2
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("command", ["backtest", "train", "evaluate"])
