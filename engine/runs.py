@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.errors import BeaufortError
 from engine.report.ledger import round_trips
 from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, ORDERS, Run
 
@@ -88,8 +90,16 @@ def write_run(
     logs: RunLogs,
     orders: Sequence[tuple[Any, ...]],
 ) -> None:
-    """Fill a run folder; the manifest comes last, so a folder with one is whole."""
-    (folder / "config.toml").write_text(config)
+    """Fill a run folder, whole or not at all: everything is first written beside it.
+
+    The manifest comes last, so a folder with one is whole. What is in the folder already, such as a live
+    session's recording, stays.
+
+    Raises
+    ------
+    BeaufortError
+        If it cannot be written; the folder is removed where nothing else is in it.
+    """
     tables = {
         "decisions": logs.decisions.table(),
         "orders": as_table(ORDERS, orders),
@@ -102,26 +112,27 @@ def write_run(
         (run.strategies[t.strategy], t.side, t.opened, t.closed, t.gross, t.fees, t.funding, t.net)
         for t in round_trips(run)
     ]
-    for name, table in {**tables, "positions": as_table(POSITIONS, trips)}.items():
-        write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "manifest.json", manifest)
+    tables["positions"] = as_table(POSITIONS, trips)
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        partial.mkdir()
+        (partial / "config.toml").write_text(config)
+        for name, table in tables.items():
+            pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == "manifest.json"):
+            os.replace(path, folder / path.name)
+        partial.rmdir()
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        if isinstance(error, OSError):
+            raise BeaufortError(f"{folder}: the run cannot be written: {error}") from error
+        raise
 
 
 def as_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Rows in the order of ``schema`` as a table."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """A table as Parquet, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A JSON file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False))
-    os.replace(partial, path)

@@ -1,5 +1,6 @@
 """Backtests: faithful and replay do the same, in any process; a run that breaks off leaves what it did."""
 
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report import summary, write_report
+from engine.runs import RunLogs, new_run_folder, write_run
 from engine.training import train
 from features.events import LAST, EventKind
 from strategies.momentum import MomentumPolicy
@@ -222,6 +224,34 @@ def test_a_component_that_fails_leaves_the_partial_run(
     write_report(folder)
     with pytest.raises(BeaufortError, match="a planted failure"):
         run_backtest(config, "replay", quiet=True)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_full_disk_leaves_no_half_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    folder = new_run_folder(tmp_path, "small")
+    if recorded:  # a live session's folder has its recording in it from the start
+        (folder / "catalog").mkdir()
+    honest, full = pq.write_table, OSError(errno.ENOSPC, "No space left on device")
+
+    def writes(table: Any, path: Path, **options: Any) -> None:
+        honest(table, path, **options)
+        if path.name.startswith("equity"):
+            raise full
+
+    manifest = {"name": "small", "mode": "replay"}
+    monkeypatch.setattr(pq, "write_table", writes)
+    with pytest.raises(BeaufortError, match=f"{folder}: the run cannot be written: .*No space left"):
+        write_run(folder, manifest, "", RunLogs(), [])
+    assert [str(path.relative_to(folder)) for path in tmp_path.rglob("*") if path != folder] == (
+        ["catalog"] if recorded else []
+    )
+    monkeypatch.undo()
+    folder.mkdir(exist_ok=True)
+    write_run(folder, manifest, "", RunLogs(), [])
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize("kind", ["TRADE_BUY", "BID", "MARK", "FUNDING"])
