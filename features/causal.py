@@ -73,6 +73,7 @@ class Params:
     """Saving for frozen dataclasses of parameters: numbers, strings, tuples, float arrays, exactly, as JSON.
 
     A subclass is found again by its ``kind`` when a bundle is loaded, so a new filter registers by existing.
+    Two classes of one kind are refused with a ValueError: bundles of one would be read as the other.
     """
 
     kind: ClassVar[str]
@@ -81,6 +82,12 @@ class Params:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "kind" in cls.__dict__:
+            other = Params._kinds.get(cls.kind, cls)
+            names = [f"{c.__module__}.{c.__qualname__}" for c in (other, cls)]
+            if names[0] != names[1]:  # a module loaded again defines its own anew
+                raise ValueError(
+                    f"two filters of kind {cls.kind!r}: {names[0]} and {names[1]}; give one another kind"
+                )
             Params._kinds[cls.kind] = cls
 
     def save(self, folder: Path) -> None:
