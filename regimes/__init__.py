@@ -3,19 +3,17 @@
 A new module here that subclasses ``RegimeSettings`` is found by itself.
 """
 
-import importlib
-import pkgutil
-from typing import Any, Union
+from typing import Any
 
+from features.settings import import_modules, union_of_kinds
 from regimes.base import RegimeSettings
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_modules(__name__, __path__)
 
 
 def union() -> Any:
     """The union of every detector's settings, for a config field discriminated by ``kind``."""
-    return Union[tuple(sorted(RegimeSettings.__subclasses__(), key=lambda c: c.__name__))]  # noqa: UP007
+    return union_of_kinds(RegimeSettings, "fit", "columns")
 
 
 __all__ = ["RegimeSettings", "union"]

@@ -4,25 +4,22 @@ A new module here with a subclass of ``PolicySettings`` is found by itself; it n
 and a ``policy``.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from typing import Annotated, Any, Union
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from features.settings import import_modules, union_of_kinds
 from strategies.desk import DeskConfig
 from strategies.policy import PolicySettings
 from strategies.trader import Trader, TraderConfig
 
-for _module in pkgutil.iter_modules(__path__):
-    if not _module.ispkg:
-        importlib.import_module(f"{__name__}.{_module.name}")
+import_modules(__name__, __path__)
 
 
 def union() -> Any:
     """The union of every strategy's settings, for a config field discriminated by ``kind``."""
-    return Union[tuple(sorted(PolicySettings.__subclasses__(), key=lambda c: c.__name__))]  # noqa: UP007
+    return union_of_kinds(PolicySettings, "policy")
 
 
 StrategySettings = Annotated[union(), Field(discriminator="kind")]  # type: ignore[valid-type]

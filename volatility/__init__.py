@@ -3,19 +3,17 @@
 A new module here that subclasses ``VolatilitySettings`` is found by itself.
 """
 
-import importlib
-import pkgutil
-from typing import Any, Union
+from typing import Any
 
+from features.settings import import_modules, union_of_kinds
 from volatility.base import VolatilitySettings
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_modules(__name__, __path__)
 
 
 def union() -> Any:
     """The union of every volatility model's settings, for a config field discriminated by ``kind``."""
-    return Union[tuple(sorted(VolatilitySettings.__subclasses__(), key=lambda c: c.__name__))]  # noqa: UP007
+    return union_of_kinds(VolatilitySettings, "fit")
 
 
 __all__ = ["VolatilitySettings", "union"]
