@@ -1,18 +1,22 @@
 """Who earned what, where: PnL of every strategy in every bar, from fills, funding and marks.
 
 The PnL of a position ``q`` while the price goes from ``a`` to ``b`` is ``q * (value(b) - value(a))``, with
-``value(p) = multiplier * p`` for a linear contract and ``-multiplier / p`` for an inverse one. Time is cut at
-the bars' closes; what is earned in ``[t_k, t_k+1)`` counts for the regime known at ``t_k``, the one that was
-acted on. So the parts add up to the whole by construction.
+``value(p) = multiplier * p`` for a linear contract and ``-multiplier / p`` for an inverse one. Time is cut
+where bars are heard of, a grace after their close: what is earned from there to the next one counts for the
+regime that was acted on. So the parts add up to the whole by construction, and bar by bar to the recorded
+equity, which is read at the same moments.
 """
 
 import dataclasses
+import tomllib
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.report.run_folder import LABELS, Run, codes, floats, integers, regimes
+from features.settings import parse_duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Ledger:
     """PnL by interval and strategy.
 
     ``gross``, ``fees``, ``funding`` have the shape ``(bars + 1, strategies)``: row 0 lies before the first
-    bar, row k between bar k-1 and bar k, the last one after the last bar. ``regime`` is each row's index in
-    ``LABELS``.
+    bar was heard of, row k between bar k-1 and bar k, the last one after the last bar. ``regime`` is each
+    row's index in ``LABELS``, which its fills were recorded with.
     """
 
     strategies: tuple[str, ...]
@@ -95,9 +99,12 @@ def keep_ledger(run: Run) -> Ledger:
     gross, fees, funding = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     regime = np.concatenate(([len(LABELS) - 1], regimes(run.equity)))
 
-    fill = _Fills.of(run.fills, strategies)
-    row = np.searchsorted(bars, fill.ts, side="right")
-    opening, closing = _marks(floats(run.equity, "price"), fill, contract, int(bars[-1]) if len(bars) else 0)
+    fill = _Fills.of(run)
+    heard = bars + _grace(run)
+    # A fill at that very moment came before the bar, unless its order was placed on it.
+    row = np.searchsorted(heard, fill.ts, side="left")
+    row += (row < np.searchsorted(heard, fill.ts, side="right")) & (fill.placed >= fill.ts)
+    opening, closing = _marks(floats(run.equity, "price"), fill, contract, bool(np.any(row == len(bars))))
     np.add.at(gross, (row, fill.strategy), fill.signed * (closing[row] - contract.value(fill.price)))
     np.add.at(fees, (row, fill.strategy), fill.fee)
     traded = np.zeros(shape)
@@ -108,7 +115,7 @@ def keep_ledger(run: Run) -> Ledger:
     paid = integers(run.funding, "ts")
     np.add.at(
         funding,
-        np.searchsorted(bars, paid, side="right"),
+        np.searchsorted(heard, paid, side="left"),
         _funding_shares(run.funding, fill, len(strategies)),
     )
     return Ledger(strategies, regime, gross, fees, funding)
@@ -117,7 +124,7 @@ def keep_ledger(run: Run) -> Ledger:
 def round_trips(run: Run) -> list[RoundTrip]:
     """Closed round trips in the order of their close; a position still open at the end is not among them."""
     contract = contract_of(run)
-    fill = _Fills.of(run.fills, run.strategies)
+    fill = _Fills.of(run)
     values = contract.value(fill.price)
     shares = _funding_shares(run.funding, fill, len(run.strategies))
     received = np.concatenate((np.zeros((1, len(run.strategies))), np.cumsum(shares, axis=0)))
@@ -166,28 +173,36 @@ class _Fills:
     price: np.ndarray
     mid: np.ndarray
     fee: np.ndarray
+    placed: np.ndarray  # when its order was, -1 where there is no record of it
 
     @classmethod
-    def of(cls, fills: pa.Table, strategies: tuple[str, ...]) -> "_Fills":
+    def of(cls, run: Run) -> "_Fills":
+        fills = run.fills
+        order = pc.index_in(fills["client_order_id"], run.orders["client_order_id"])
         columns = (
             integers(fills, "ts"),
-            codes(fills, "strategy", strategies),
+            codes(fills, "strategy", run.strategies),
             integers(fills, "side") * floats(fills, "qty"),
             floats(fills, "price"),
             floats(fills, "mid"),
             floats(fills, "fee"),
+            pc.fill_null(run.orders["ts"].take(order), -1).to_numpy(),
         )
         order = np.argsort(columns[0], kind="stable")
         return cls(*(column[order] for column in columns))
 
 
-def _marks(
-    price: np.ndarray, fill: _Fills, contract: Contract, last_bar: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Value of a contract at the opening and the closing of every interval, each of shape (bars + 1,)."""
+def _grace(run: Run) -> int:
+    """How long (ns) after its close a bar was heard of, by the run's config; 0 without one."""
+    return parse_duration(tomllib.loads(run.config).get("bars", {}).get("grace", 0))
+
+
+def _marks(price: np.ndarray, fill: _Fills, contract: Contract, later: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Value of a contract at the opening and the closing of every interval, each of shape (bars + 1,);
+    ``later`` says whether there are fills after the last bar."""
     known = np.isfinite(price) & (price > 0)
     end = price[known][-1] if known.any() else np.nan
-    if len(fill.ts) and (not known.any() or fill.ts[-1] >= last_bar):
+    if len(fill.ts) and (not known.any() or later):
         end = fill.mid[-1] if np.isfinite(fill.mid[-1]) else fill.price[-1]
     latest = np.maximum.accumulate(np.where(known, np.arange(len(price)), -1))
     first = price[known][0] if known.any() else end

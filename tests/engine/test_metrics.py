@@ -21,18 +21,22 @@ def rows(values, schema):
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in values], schema)
 
 
-def make_run(fills=(), bars=(), funding=(), **manifest):
-    """A run of rows: fills (ts, strategy, side, qty, price, fee, mid), bars (ts, price, regime), funding."""
+def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
+    """A run of rows: fills (ts, strategy, side, qty, price, fee, mid), bars (ts, price, regime), funding, and
+    the times at which the fills' orders were placed."""
+    ids = [str(i) if orders else "" for i in range(len(fills))]
+    orders = [(t, key, "", "", "", 0.0, 0.0, "") for t, key in zip(orders, ids, strict=bool(orders))]
     bars = [(t, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
     fills = [
-        (t, "", name, side, qty, p, fee, False, mid, "", True) for t, name, side, qty, p, fee, mid in fills
+        (t, key, name, side, qty, p, fee, False, mid, "", True)
+        for key, (t, name, side, qty, p, fee, mid) in zip(ids, fills, strict=True)
     ]
     return Run(
         folder=None,
         manifest=manifest,
-        config="",
+        config=config,
         decisions=DECISIONS.empty_table(),
-        orders=ORDERS.empty_table(),
+        orders=rows(orders, ORDERS),
         fills=rows(fills, FILLS),
         funding=rows([(t, 0.0, amount) for t, amount in funding], FUNDING),
         equity=rows(bars, EQUITY),
@@ -57,6 +61,25 @@ def test_linear_ledger_by_hand():
     assert slippage(run) == pytest.approx(
         [1.0, 1.0]
     )  # bought 0.5 above the mid, sold 0.5 below it, two contracts
+
+
+def test_what_happens_before_a_bar_is_heard_of_belongs_to_the_regime_acted_on():
+    run = make_run(
+        # At the close, within the grace, at its end from before, at its end placed on that bar, after it.
+        fills=[
+            (t, "a", 1, 1.0, 100.0, fee, 100.0) for t, fee in ((20, 1), (22, 2), (23, 4), (23, 8), (24, 16))
+        ],
+        orders=[13, 13, 13, 23, 23],
+        bars=[(10, 100.0, "trend"), (20, 104.0, "chop"), (30, 105.0, "stress")],
+        funding=[(20, 0.5), (24, 0.25)],
+        config='[bars]\ngrace = "3ns"',
+    )
+    ledger = keep_ledger(run)
+    assert ledger.fees[:, 0].tolist() == [0, 1 + 2 + 4, 8 + 16, 0]
+    assert ledger.funding[:, 0].tolist() == [0, 0.5, 0.25, 0]
+    # Three bought at 100 are marked at 104, as in that bar's equity; then those three, and two more at 100.
+    assert ledger.gross[:, 0] == pytest.approx([0, 3 * 4, 3 * 1 + 2 * 5, 0])
+    assert ledger.by_regime_and_strategy()[:, 0] == pytest.approx([12 - 7 + 0.5, 13 - 24 + 0.25, 0, 0])
 
 
 def test_inverse_ledger_by_hand():
