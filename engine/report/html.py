@@ -8,7 +8,7 @@ from engine.report.ledger import keep_ledger, round_trips
 from engine.report.metrics import DAY
 from engine.report.page import Cell, card, chart, escape, table, tile, write_page
 from engine.report.run_folder import Run, integers, read_run
-from engine.report.summary import amount, summarize
+from engine.report.summary import amount, books_differ, summarize
 from engine.report.tables import (
     DECISION_TABLE,
     cost_table,
@@ -135,12 +135,8 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
         )
     if not figures["fills"]:
         messages.append("<b>No fills.</b> Nothing was traded; see why nothing was done, below.")
-    gap = figures["unexplained"] or 0.0
-    if abs(gap) > 1e-3 * abs(figures["fees"]) + 1e-6 * figures["starting_equity"]:
-        messages.append(
-            f"<b>Books differ.</b> Recorded equity moved by {escape(amount(gap))} more than fills, fees, "
-            "funding and marks account for (a fill after the last bar, or an error)."
-        )
+    if differ := books_differ(figures):
+        messages.append(f"<b>Books differ.</b> {escape(differ[0].upper() + differ[1:])}.")
     return "".join(f"<div class='banner'>{message}</div>" for message in messages)
 
 

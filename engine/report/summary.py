@@ -28,7 +28,7 @@ def summary(run_folder: Path) -> dict[str, Any]:
     included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` positive where paid and ``funding``
     positive where received. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation, or
     None. ``unexplained`` is the change of recorded equity that the ledger of fills and funding does not
-    account for: it should be rounding.
+    account for: it should be rounding (``books_differ`` says when it is more).
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"
@@ -80,6 +80,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "complete": manifest["complete"],
         "liquidated": _liquidated(run),
         "currency": manifest["currency"],
+        "inverse": contract.inverse,
         "starting_equity": starting,
         "return": net / starting if starting else math.nan,
         "bars": len(ts),
@@ -102,6 +103,20 @@ def summarize(run: Run) -> dict[str, Any]:
     return jsonable(figures)
 
 
+def books_differ(figures: dict[str, Any]) -> str | None:
+    """By how much recorded equity and the ledger differ and the likely cause, None where it is rounding."""
+    gap, starting = figures["unexplained"] or 0.0, figures["starting_equity"]
+    if abs(gap) <= 1e-3 * abs(figures["fees"]) + 1e-6 * starting:
+        return None
+    cause = "a position from before the run, or an error"
+    if figures["inverse"] and abs(gap) < 1e-3 * starting:
+        cause = (
+            "the account averages the entries of an inverse contract arithmetically; the PnL here is exact"
+        )
+    moved = f"recorded equity moved by {amount(gap)} {figures['currency']} more than fills, fees, funding and"
+    return f"{moved} marks account for ({cause})"
+
+
 def print_summary(figures: dict[str, Any], console: Console | None = None) -> None:
     """Print ``figures`` as a table, net first and never without gross."""
     console = console or Console()
@@ -118,6 +133,8 @@ def print_summary(figures: dict[str, Any], console: Console | None = None) -> No
     if figures["liquidated"] is not None:
         when = format_time(figures["liquidated"])
         table.add_row(Text("liquidated", style="bold red"), f"{when}: equity met maintenance margin")
+    if differ := books_differ(figures):
+        table.add_row(Text("books differ", style="bold red"), Text(differ))
     net = figures["net_pnl"]
     share = f"  ({_show(figures['return'], '+.2%')})"
     table.add_row(Text("net PnL", style="bold"), Text(f"{amount(net)} {money}{share}", style="bold"))

@@ -69,13 +69,34 @@ def test_sharpe_equals_pandas_resampling(run_folder):
     assert summary(run_folder)["sharpe"] == pytest.approx(expected)
 
 
-def test_unexplained_is_what_the_books_do_not_account_for(tmp_path):
-    fake_run(tmp_path, bars=300)
+@pytest.mark.parametrize(
+    ("inverse", "moved", "cause"),
+    [
+        (False, 42.0, "a position from before the run, or an error"),
+        (True, 0.0015, "averages the entries of an inverse contract arithmetically"),
+        (True, 0.0025, "a position from before the run, or an error"),  # over 0.1 % of two bitcoin
+    ],
+)
+def test_unexplained_is_what_the_books_do_not_account_for(tmp_path, inverse, moved, cause):
+    fake_run(tmp_path, bars=300, inverse=inverse)
     table = pq.read_table(tmp_path / "equity.parquet").to_pandas()
-    table["equity"] += 42.0
+    table["equity"] += moved
     table.to_parquet(tmp_path / "equity.parquet")
-    assert summary(tmp_path)["unexplained"] == pytest.approx(42)
-    assert "Books differ" in write_report(tmp_path).read_text()
+    figures = summary(tmp_path)
+    assert figures["unexplained"] == pytest.approx(moved)
+    said = f"recorded equity moved by {'+42.00 USDT' if not inverse else f'{moved:+.4g} BTC'} more"
+    told = io.StringIO()
+    print_summary(figures, Console(file=told, width=250))
+    for text in (told.getvalue(), write_report(tmp_path).read_text()):
+        assert "books differ" in text.lower()
+        assert said[1:] in text
+        assert cause in text
+
+
+def test_books_that_agree_are_not_remarked_on(run_folder):
+    told = io.StringIO()
+    print_summary(summary(run_folder), Console(file=told, width=250))
+    assert "books differ" not in told.getvalue()
 
 
 def test_terminal_table_shows_net_before_gross(run_folder):
