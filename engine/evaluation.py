@@ -55,7 +55,8 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     market = Market(config.model_copy(update={"features": (*config.features, *dict.fromkeys(read))}))
     models = market.models()
     say("features of the training span")
-    trained = _span(market, config.train.start, config.train.end)
+    learned = _training_market(market)
+    trained = _span(learned, config.train.start, config.train.end)
     say("features and models over the judged span")
     first, start, end = market.data_start(config.backtest.start), config.backtest.start, config.backtest.end
     warm = market.features(first, end)
@@ -68,24 +69,42 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     )
     if not len(judged.table):
         raise BeaufortError(f"no bars between {format_time(start)} and {format_time(end)}")
+    elsewhere = config.train.catalog
     results: Results = {
         "name": config.name,
         "instrument": str(market.traded.id),
         "bars": config.bars.describe(),
-        "trained": f"{format_time(config.train.start)} .. {format_time(config.train.end)}",
+        "trained": _training_span(config) + (f" of {elsewhere}" if elsewhere is not None else ""),
         "judged": f"{format_time(start)} .. {format_time(end)}",
     }
     say("regimes")
-    results["regimes"] = _regimes(config, market, trained, judged, said.regime)
+    results["regimes"] = _regimes(config, market, learned, trained, judged, said.regime)
     if seeds:
         results["regimes"]["seeds"] = [_one_seed(config, seed, say) for seed in range(1, seeds + 1)]
     say("volatility")
     notes = results["notes"] = []
+    if config.train.schedule is not None:
+        notes.append(
+            "Walk-forward: the config's own models are refitted by train.schedule, the other volatility "
+            f"models are fitted once, on the first window ({_training_span(config)})."
+        )
     results["volatility"] = _volatility(config, baselines, trained, warm, judged, said.volatility, notes, say)
     if said.forecast is not None and config.forecast is not None:
         say("forecaster")
         results["forecaster"] = _forecaster(config, judged, said.forecast)
     return results
+
+
+def _training_market(market: Market) -> Market:
+    """Where the models were trained: on ``train.catalog``, if the config names one."""
+    config, catalog = market.config, market.config.train.catalog
+    if catalog is None:
+        return market
+    return Market(config.model_copy(update={"data": config.data.model_copy(update={"catalog": catalog})}))
+
+
+def _training_span(config: RunConfig) -> str:
+    return f"{format_time(config.train.start)} .. {format_time(config.train.end)}"
 
 
 def _span(market: Market, start: int, end: int) -> BarSeries:
@@ -104,7 +123,12 @@ def true_path(truth: FeatureTable, ts: np.ndarray) -> np.ndarray:
 
 
 def _regimes(
-    config: RunConfig, market: Market, trained: BarSeries, judged: BarSeries, said: FeatureTable
+    config: RunConfig,
+    market: Market,
+    learned: Market,
+    trained: BarSeries,
+    judged: BarSeries,
+    said: FeatureTable,
 ) -> RegimeResults:
     ts, labels = judged.table.ts, np.nan_to_num(said.column("regime"), nan=-1.0).astype(np.int64)
     returns = np.diff(np.log(judged.price), prepend=np.nan)
@@ -113,9 +137,8 @@ def _regimes(
         "moments": moments_by_regime(labels, returns),
         "timeline": {"ts": ts, "price": judged.price, "label": labels},
     }
-    try:
-        truth = read_truth(market.catalog.path)
-    except FileNotFoundError:
+    truth = _truth(market)
+    if truth is None:
         return results
     path = true_path(truth, ts)
     known = path >= 0
@@ -123,26 +146,37 @@ def _regimes(
     decided = known & (labels >= 0)
     np.add.at(counts, (path[decided], labels[decided]), 1.0)
     results["accuracy"] = accuracy(labels[known], path[known])
-    results["lags"] = [lag for lag in detection_lags(labels[known], path[known]).tolist() if np.isfinite(lag)]
+    results["lags"] = detection_lags(labels[known], path[known])
     results["confusion"] = counts.tolist()
     results["timeline"]["truth"] = path
-    if isinstance(config.regime, HmmSettings):
-        results["reference"] = _reference_accuracy(config.regime, truth, trained.table, judged.table)
+    told = _truth(learned)
+    if isinstance(config.regime, HmmSettings) and told is not None:
+        best = _reference_labels(config.regime, told, trained.table, judged.table)
+        results["reference"] = accuracy(best[known], path[known])
+        results["reference_lags"] = detection_lags(best[known], path[known])
     return results
 
 
-def _reference_accuracy(
+def _truth(market: Market) -> FeatureTable | None:
+    try:
+        return read_truth(market.catalog.path)
+    except FileNotFoundError:
+        return None
+
+
+def _reference_labels(
     settings: HmmSettings, truth: FeatureTable, trained: FeatureTable, judged: FeatureTable
-) -> float:
-    """Accuracy of the filter that knows the true parameters, with the same hysteresis, on the judged span."""
+) -> np.ndarray:
+    """What the filter that knows the true parameters says on the judged span, with the same hysteresis.
+
+    ``truth`` is that of the market of ``trained``. Shape (bars,), -1 where it has not decided.
+    """
     at = np.clip(np.searchsorted(truth.ts, trained.ts, side="right") - 1, 0, None)
     regime, direction = truth.column("regime")[at].astype(int), truth.column("direction")[at]
     states = np.where(regime == 0, np.where(direction >= 0, 0, 1), regime + 1)
     reference = Chain(filter_of_path(settings, trained, states, _TRUE_STATES), settings.hysteresis.build())
     labels = reference.run(judged.columns(reference.inputs))[:, reference.outputs.index("regime")]
-    path = true_path(truth, judged.ts)
-    known = path >= 0
-    return accuracy(np.nan_to_num(labels[known], nan=-1.0), path[known])
+    return np.nan_to_num(labels, nan=-1.0)
 
 
 def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
@@ -151,6 +185,11 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
     if not isinstance(config.regime, HmmSettings):
         raise BeaufortError(
             f"--seeds judges the hmm detector; this config has regime.kind = {config.regime.kind!r}"
+        )
+    if config.train.catalog is not None:
+        raise BeaufortError(
+            "--seeds trains and judges on one synthetic market a seed; this config trains on another than it "
+            f"trades, train.catalog = {str(config.train.catalog)!r}: leave --seeds or train.catalog out"
         )
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -173,7 +212,7 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
         result: SeedAccuracy = {
             "seed": 1_000 + seed,
             "accuracy": accuracy(np.nan_to_num(labels, nan=-1.0), path),
-            "reference": _reference_accuracy(config.regime, truth, trained.table, judged.table),
+            "reference": accuracy(_reference_labels(config.regime, truth, trained.table, judged.table), path),
         }
     ratio = result["accuracy"] / result["reference"]
     say(

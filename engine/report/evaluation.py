@@ -68,15 +68,21 @@ def print_evaluation(results: Results, console: Console | None = None) -> None:
     console.print(
         Text(f"{results['name']}: judged {results['judged']}, trained {results['trained']}", style="bold")
     )
+    for note in results.get("notes", []):
+        console.print(Text(note))
     if "regimes" in results:
         r = results["regimes"]
-        reference, lags = r.get("reference"), np.asarray(r.get("lags", ()), float)
-        lag = f"{np.median(lags):.0f} bars" if len(lags) else "n/a"
-        rows = [
-            ("accuracy", show(r.get("accuracy"), ".4f")),
-            ("true-parameter filter", show(reference, ".4f")),
-        ]
-        rows += [("median lag", lag), ("switches a day", show(r["switches_per_day"], ".2f"))]
+        rows = []
+        for name, score, lag in (
+            ("", "accuracy", "lags"),
+            (" of the true-parameter filter", "reference", "reference_lags"),
+        ):
+            lags = np.asarray(r.get(lag, ()), float)
+            rows.append((f"accuracy{name}", show(r.get(score), ".4f")))  # type: ignore[arg-type]
+            rows.append(
+                (f"median lag{name}", f"{_median_lag(lags)}; {_missed(lags)}" if len(lags) else "n/a")
+            )
+        rows.append(("switches a day", show(r["switches_per_day"], ".2f")))
         _print_table(console, "regimes", ("", ""), rows)
         names = list(dict.fromkeys(name for values in r["moments"].values() for name in values))
         moments = [(label, *(show(v.get(n), ",.4g") for n in names)) for label, v in r["moments"].items()]
@@ -119,10 +125,10 @@ def _print_table(console: Console, title: str, header: Sequence[str], rows: Sequ
 
 def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
     accuracy, reference = r.get("accuracy"), r.get("reference")
-    lags = np.asarray(r.get("lags", ()), float)
+    lags, best = (np.asarray(r.get(key, ()), float) for key in ("lags", "reference_lags"))
     ratio = accuracy / reference if accuracy is not None and reference else None
-    lag = float(np.median(lags)) if len(lags) else None
-    late = f"90 % within {np.quantile(lags, 0.9):.0f}" if len(lags) else ""
+    lag = _median_lag(lags) if len(lags) else "n/a"
+    attainable = f"; the true-parameter filter: {_median_lag(best)}, {_missed(best)}" if len(best) else ""
     reached = "" if ratio is None else ("ok" if ratio >= 0.95 else "watch")
     tiles = [
         tile(
@@ -132,7 +138,13 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
         ),
         tile("True-parameter filter", show(reference, ".1%"), "the best that can be known at the time"),
         tile("Of the attainable", show(ratio, ".3f"), "0.95 or more", reached),
-        tile("Lag of a switch", show(lag, ".0f", " bars"), "few against the mean stay in a regime", "", late),
+        tile(
+            "Lag of a switch",
+            lag,
+            f"median, few against the mean stay in a regime{attainable}",
+            "",
+            _missed(lags) if len(lags) else "",
+        ),
         tile("Switches a day", show(r["switches_per_day"], ".1f"), "so few that trading them pays"),
     ]
     parts = [f"<div class='tiles'>{''.join(tiles)}</div>"]
@@ -145,12 +157,24 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
     if "seeds" in r:
         figures["regime-seeds"] = charts.seeds_figure(r["seeds"])
         note = "Each pair of dots is one synthetic market; the line is 0.95 of the attainable."
-        parts.append(card("Accuracy by seed", chart("regime-seeds", 260), note, wide=not len(lags)))
-    if len(lags):
-        figures["regime-lags"] = charts.lags_figure(lags)
-        note = "Bars from a true switch until the label follows."
+        parts.append(
+            card("Accuracy by seed", chart("regime-seeds", 260), note, wide=not np.isfinite(lags).any())
+        )
+    if np.isfinite(lags).any():
+        figures["regime-lags"] = charts.lags_figure(lags[np.isfinite(lags)])
+        note = f"Bars from a true switch until the label follows; {_missed(lags)} before the next one."
         parts.append(card("Lag", chart("regime-lags", 260), note, wide="seeds" not in r))
     return parts
+
+
+def _median_lag(lags: np.ndarray) -> str:
+    """The median over all switches, also those never seen."""
+    median = float(np.median(lags))
+    return f"{median:.0f} bars" if math.isfinite(median) else "never"
+
+
+def _missed(lags: np.ndarray) -> str:
+    return f"{np.isinf(lags).sum()} of {len(lags)} never seen"
 
 
 _TIMELINE_NOTE = (

@@ -33,7 +33,8 @@ class RegimeResults(TypedDict):
     moments: dict[str, dict[str, float]]  # by regime: name of the moment, with its unit, to its value
     accuracy: NotRequired[float]  # online label against truth
     reference: NotRequired[float]  # the filter with the true parameters against truth
-    lags: NotRequired[Floats]  # bars from each true switch to the label's
+    lags: NotRequired[Floats]  # bars from each true switch to the label's, infinite where it was never seen
+    reference_lags: NotRequired[Floats]  # the same of the filter with the true parameters
     confusion: NotRequired[Sequence[Floats]]  # counts, rows truth, columns label, in the order of REGIMES
     seeds: NotRequired[list[SeedAccuracy]]
     timeline: NotRequired[Timeline]

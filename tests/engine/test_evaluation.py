@@ -1,5 +1,6 @@
 """Evaluation: models judged out of sample, against the truth where the market is synthetic."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import small_market
 
 from catalogs.synth import SynthSettings, read_truth, synthesize
 from engine.cli import main
-from engine.config import RunConfig, load_config, load_settings, to_toml
+from engine.config import RunConfig, load_config, load_settings, settings_from, to_toml
 from engine.errors import BeaufortError
 from engine.evaluation import evaluate, true_path
 from engine.pipeline import Market, run_stages
@@ -38,6 +39,8 @@ def test_models_are_judged_on_the_span_they_were_not_trained_on(trained: RunConf
     for a in range(len(REGIMES)):
         for b in range(len(REGIMES)):
             assert results["regimes"]["confusion"][a][b] == pairs.count((a, b))
+    path = [a for a, _ in pairs]
+    assert len(results["regimes"]["lags"]) == sum(a != b for a, b in itertools.pairwise(path))
     assert {score["model"] for score in results["volatility"]["scores"]} >= {"ewma", "garch", "egarch"}
     qlikes = [score["qlike"] for score in results["volatility"]["scores"]]
     assert qlikes == sorted(qlikes)
@@ -77,6 +80,35 @@ HMM = (
     "regime={kind='hmm', features=['log_return_30', 'realized_volatility_30'], "
     "direction='log_return_30', dispersion='realized_volatility_30'}"
 )
+
+
+def test_what_is_fitted_anew_is_fitted_where_the_models_were_trained(catalog: Path, tmp_path: Path) -> None:
+    # The market that is traded begins only after the training span.
+    tree = {"seed": 4, "start": small_market.SPLIT, "duration": "15m", "levels": 10, "rate": 0.5}
+    synthesize(settings_from(SynthSettings, "later", tree, []), tmp_path / "later")
+    overrides = [HMM, f"train.catalog={catalog}"]
+    start = small_market.SPLIT + 3 * small_market.MINUTE
+    config = small_market.config(tmp_path / "later", tmp_path, *overrides)
+    config = config.model_copy(update={"backtest": config.backtest.model_copy(update={"start": start})})
+    train(config)
+    results = evaluate(config)
+    assert {score["model"] for score in results["volatility"]["scores"]} >= {"ewma", "garch", "egarch"}
+    assert results["trained"].endswith(f"of {catalog}")
+    truth = read_truth(tmp_path / "later")
+    told = results["regimes"]["timeline"]
+    assert told["truth"].tolist() == true_path(truth, told["ts"]).tolist()
+    assert 0.5 < results["regimes"]["reference"] <= 1
+    assert len(results["regimes"]["reference_lags"]) == len(results["regimes"]["lags"])
+    with pytest.raises(BeaufortError, match=r"train\.catalog"):
+        evaluate(config, seeds=1)
+
+
+def test_baselines_of_a_walk_forward_are_said_to_be_fitted_once(catalog: Path, tmp_path: Path) -> None:
+    schedule = "train.schedule={window='20m', step='5m'}"
+    config = small_market.config(catalog, tmp_path, schedule)
+    train(config)
+    notes = evaluate(config)["notes"]
+    assert "fitted once, on the first window (2026-01-05T00:00:00Z .. 2026-01-05T00:20:00Z)" in notes[0]
 
 
 @pytest.mark.slow

@@ -260,6 +260,25 @@ def test_evaluation_as_text_and_as_json(tmp_path):
     assert jsonable({"a": (np.float64("nan"), np.int64(3))}) == {"a": [None, 3]}
 
 
+def test_switches_never_seen_count_in_the_median_and_are_said(tmp_path):
+    results = fake_results(bars=300)
+    results["regimes"] |= {"lags": [1.0, 2.0, 7.0, np.inf, np.inf], "reference_lags": [1.0, 4.0, np.inf]}
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_evaluation(results, console)
+    figures, page = figures_of(write_evaluation(results, tmp_path / "a.html"))
+    for text in (console.export_text(), page):
+        assert "7 bars" in text
+        assert "2 of 5 never seen" in text
+        assert "4 bars" in text
+        assert "1 of 3 never seen" in text
+    assert sum(figures["regime-lags"]["data"][0]["y"]) == 3
+    assert jsonable(results)["regimes"]["lags"] == [1.0, 2.0, 7.0, None, None]
+    results["regimes"]["lags"] = [np.inf, np.inf]
+    figures, page = figures_of(write_evaluation(results, tmp_path / "b.html"))
+    assert ">never<" in page
+    assert "regime-lags" not in figures
+
+
 def test_months_by_hand(tmp_path):
     day = 86_400 * 10**9
     fake_run(tmp_path, bars=90, bar_ns=day)
