@@ -3,7 +3,7 @@
 Per tick it reads the fields and appends one packed record; per bar it hands the records to the compiled
 kernel, steps the stages (regime, volatility, forecast) and publishes a ``BarState``. Nautilus runs handlers
 of equal priority in an order that differs between processes, so nothing else may subscribe to raw data:
-everything downstream listens to the hub, at distinct priorities.
+everything downstream is called by the hub, in a fixed order.
 """
 
 import dataclasses
@@ -58,8 +58,7 @@ class HubConfig(ConductorConfig):
     stages : mapping of str to Online
         ``regime``, ``volatility`` and, unless nothing forecasts, ``forecast``.
     series : mapping of str to (int64 array, float64 array)
-        Recorded external series by name, ``ts_init`` (ascending, ns) and value. In a live session an adapter
-        publishes them instead, as ``SeriesValue`` on topic ``series``.
+        Recorded external series by name, ``ts_init`` (ascending, ns) and value.
     record : callable, optional
         Given each data object before it is read.
     """
@@ -129,8 +128,6 @@ class FeatureHub(Conductor):
             self._subscribe(stream, traded=index == 0)
         while self._next is not None and self._next.ts_init < now:
             self._next = next(self._coming, None)
-        if c.kernel.series:
-            self.subscribe_topic("series", c.guard.watch(self, self._on_series))
         if c.bars.kind == "clock":
             first = now // c.bars.interval * c.bars.interval + c.bars.grace
             # A timer first fires one interval after its start: at the first close after now, plus the grace.

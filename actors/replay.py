@@ -30,7 +30,7 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayConfig(ConductorConfig):
-    """``publish_delay`` ns after its close a bar is published: the hub's grace (0 for external bars)."""
+    """``publish_delay`` ns after its close a bar is published: the hub's grace."""
 
     recording: Recording
     publish_delay: int

@@ -104,18 +104,6 @@ class Catalog:
             return self._until, self._until, 0
         return groups[0].first, min(groups[-1].last, self._until - 1), sum(group.rows for group in groups)
 
-    def total_events(
-        self, streams: Sequence[Stream], start: int, end: int, series: Sequence[SeriesRef] = ()
-    ) -> int:
-        """About how many events ``events`` will give, from Parquet metadata."""
-        total = 0.0
-        for identifier, data_type, _ in _feeds(streams, series):
-            for group in self._groups(identifier, data_type, start, end):
-                span = group.last - group.first + 1
-                share = (min(group.last + 1, end) - max(group.first, start)) / span
-                total += share * group.rows * (2 if data_type == "quotes" else 1)
-        return round(total)
-
     def events(
         self,
         streams: Sequence[Stream],

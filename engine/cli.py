@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         actions, "lookahead", _audit, "cut the data at random times and compare", config=True, as_json=True
     )
     p.add_argument("--cuts", type=int, default=5, help="number of random cuts (default: 5)")
-    p = _command(commands, "live", _live, "trade live data, by default with sandbox execution", config=True)
+    p = _command(commands, "live", _live, "trade live data with simulated execution", config=True)
     p.add_argument("--seconds", type=float, help="stop by itself after this long")
     return parser
 

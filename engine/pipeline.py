@@ -1,7 +1,7 @@
 """The research side of a run: catalog to features to stages, in one batch, by the filters that also trade.
 
 ``Market`` binds a config to its catalog and kernel; ``features`` and ``run_stages`` compute what the hub and
-the stage actors compute a bar at a time. Training, replay, evaluation, the look-ahead audit and ``beaufort
+its stages compute a bar at a time. Training, replay, evaluation, the look-ahead audit and ``beaufort
 features`` use these.
 """
 

@@ -103,13 +103,6 @@ class OnlineStage:
                 spoken = out
         return spoken
 
-    def bundle(self, ts: int) -> str:
-        """The name of the bundle that may speak at ``ts``, or ``""``."""
-        for validity, _ in self._stage.filters:
-            if validity.valid_from <= ts < validity.valid_to:
-                return validity.bundle
-        return ""
-
     def save(self) -> State:
         """The running state of every filter in flight, as arrays."""
         return {f"{i}/{k}": v for i, state in self._states.items() for k, v in state.items()}

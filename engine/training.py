@@ -23,7 +23,7 @@ _FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stay
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """One fit: trained on bars that close in ``(start, end]``, allowed to speak in ``[end, valid_to)``."""
+    """One fit: trained on bars that close in ``[start, end]``, allowed to speak in ``[end, valid_to)``."""
 
     start: int
     end: int

@@ -1,4 +1,4 @@
-"""The language between a strategy's pure policy and its Nautilus shell: what is seen, what is wanted."""
+"""The language between a strategy's pure policy and its desk: what is seen, what is wanted."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple, Protocol

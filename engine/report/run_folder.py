@@ -85,7 +85,7 @@ EQUITY = pa.schema(
     [
         ("ts", pa.int64()),
         ("equity", pa.float64()),  # settlement currency, open positions marked
-        ("price", pa.float64()),  # mid at the bar's close (a column ``mid`` is read too)
+        ("price", pa.float64()),  # mid at the bar's close
         ("position", pa.float64()),  # signed contracts
         ("regime", pa.string()),
         ("risk_on", pa.bool_()),
@@ -98,7 +98,7 @@ class Manifest(TypedDict):
     """``manifest.json``."""
 
     name: str
-    mode: str  # "faithful", "replay", "sandbox" or "live"
+    mode: str  # "faithful", "replay" or "sandbox"
     started: str  # ISO wall time
     wall_s: float
     events: int  # market data events read
@@ -211,9 +211,9 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     table = pq.read_table(path)
     columns = []
     for field in schema:
-        name = "mid" if field.name == "price" and "price" not in table.column_names else field.name
+        name = field.name
         if name not in table.column_names:
-            raise BeaufortError(f"{path}: no column {field.name!r}; it has {', '.join(table.column_names)}")
+            raise BeaufortError(f"{path}: no column {name!r}; it has {', '.join(table.column_names)}")
         try:
             columns.append(_cast(table[name], field))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -224,11 +224,6 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    if field.name == "regime" and pa.types.is_integer(column.type):
-        index = pc.if_else(pc.equal(pc.fill_null(column, -1), -1), len(LABELS) - 1, column)
-        return pc.take(pa.array(LABELS), index.cast(pa.int64()))
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return pc.binary_join(column.cast(pa.list_(pa.string())), ",")
     column = column.cast(field.type)
     return (
         pc.fill_null(column, "none" if field.name == "action" else "")

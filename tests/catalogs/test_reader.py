@@ -124,17 +124,13 @@ def test_quotes_become_two_records_the_second_completes_the_book(tmp_path):
     ]
 
 
-def test_coverage_and_totals_come_from_metadata(written):
+def test_coverage_comes_from_metadata(written):
     root, expected = written
     catalog = Catalog(root)
     trades = expected[(expected["kind"] >= EventKind.TRADE_BUY) & (expected["stream"] == 0)]
     assert catalog.coverage(A, "trades") == (trades["ts"].min(), trades["ts"].max(), 900)
     assert catalog.coverage(SERIES[0].identifier, "series")[2] == 50
     assert catalog.identifiers("series") == [f"open_interest/{A}"]
-    everything = catalog.total_events(STREAMS, T0, T0 + 61 * SECOND, SERIES)
-    assert everything == len(expected)
-    half = catalog.total_events(STREAMS, T0, T0 + 30 * SECOND, SERIES)
-    assert half == pytest.approx(len(expected) / 2, rel=0.15)
 
 
 def test_plain_arrays(written):

@@ -100,7 +100,8 @@ def fake_run(
     )
     _write(folder / "fills.parquet", _FILLS, rows["fills"])
     _write(folder / "funding.parquet", "ts rate amount", rows["funding"])
-    columns = {"ts": ts, "equity": equity[:, 0], "price": price, "position": equity[:, 1], "regime": label}
+    columns = {"ts": ts, "equity": equity[:, 0], "price": price, "position": equity[:, 1]}
+    columns["regime"] = [REGIMES[r] if r >= 0 else "none" for r in label]
     columns |= {"risk_on": risk_on, "gross_pnl": equity[:, 2], "fees": equity[:, 3]}
     pq.write_table(pa.table(columns), folder / "equity.parquet")
     manifest = {
