@@ -26,6 +26,7 @@ from types import FunctionType
 from typing import Any, Literal
 
 import numba
+import numpy as np
 from numba import float64, int64
 
 Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
@@ -162,18 +163,21 @@ def choose(name: str) -> Chosen:
     raise ValueError(f"no feature {name!r}; {hint}" + (" ({w} is a number)" if "{w}" in hint else ""))
 
 
-def _sources(function: Callable[..., float], seen: set[str]) -> list[str]:
-    """The text of ``function`` without its decorators, then what it names of its module: the same in every
-    process, and wherever the package lies."""
-    seen.add(function.__qualname__)
+def _sources(function: Callable[..., float], seen: set[Callable[..., float]]) -> list[str]:
+    """The text of ``function`` without its decorators, then the functions and constants it names: the same
+    in every process, and wherever the package lies."""
+    seen.add(function)
     text = inspect.getsource(function)
     found = [text[text.index("def ") :] if "def " in text else text]
-    for name in sorted(function.__code__.co_names):
-        value = function.__globals__.get(name)
+    named = inspect.getclosurevars(function)
+    pending = sorted([*named.globals.items(), *named.nonlocals.items()], key=lambda item: item[0])
+    for name, value in pending:
         value = getattr(value, "py_func", value)  # what numba compiled
-        if isinstance(value, bool | int | float | str | tuple):
-            found.append(f"{name} = {value!r}")
-        elif isinstance(value, FunctionType) and value.__qualname__ not in seen:
+        if isinstance(value, tuple):
+            pending += [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+        elif isinstance(value, np.ndarray | np.generic | bool | int | float | str):
+            found.append(f"{name} = {np.asarray(value).tolist()!r}")
+        elif isinstance(value, FunctionType) and value not in seen:
             found += _sources(value, seen)
     return found
 

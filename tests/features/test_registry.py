@@ -165,6 +165,7 @@ def test_the_description_changes_with_the_code_of_the_function_its_helpers_and_i
         _module(tmp_path / "c", constant="_SCALE = 3"),
         _module(tmp_path / "d", helper="2 * x"),
         _module(tmp_path / "e", sign="-"),
+        _module(tmp_path / "f", constant="import numpy\n_SCALE = numpy.array([2.0])"),
     ]
     declared = choose("log_return_1").feature
     codes = [
@@ -172,7 +173,7 @@ def test_the_description_changes_with_the_code_of_the_function_its_helpers_and_i
         for m in modules
     ]
     assert codes[0] == codes[1]
-    assert len(set(codes)) == 4
+    assert len(set(codes)) == 5
 
 
 def test_descriptions_are_the_same_in_every_process() -> None:
