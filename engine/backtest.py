@@ -32,7 +32,7 @@ from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, console, meter
 from engine.runs import RunLogs, new_run_folder, write_run
-from features.settings import format_time
+from features.settings import format_duration, format_time
 
 Mode = Literal["faithful", "replay"]
 
@@ -181,7 +181,8 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
 
 
 def _refuse_idle(market: Market, models: Models) -> None:
-    """Raise where nothing could be traded: no money in the instrument's currency, no valid model, no data."""
+    """Raise where nothing could be traded: no money in the instrument's currency, no valid model, no data,
+    no bar."""
     span = market.config.backtest
     balance = Money.from_str(market.config.venue.starting_balance)
     settled = getattr(market.traded, "settlement_currency", market.traded.quote_currency)
@@ -191,6 +192,12 @@ def _refuse_idle(market: Market, models: Models) -> None:
             "give an amount of it"
         )
     asked = f"{format_time(span.start)} .. {format_time(span.end)}"
+    bar = getattr(market.config.bars, "interval", 0)
+    if bar and span.start // bar == span.end // bar:
+        raise BeaufortError(
+            f"no bar closes in {asked}: they are {format_duration(bar)} long and close at multiples of that; "
+            "trade a longer span"
+        )
     valid = [bundle.validity for bundle in models.bundles]
     if not any(v.valid_from < span.end and span.start < v.valid_to for v in valid):
         known = ", ".join(f"{format_time(v.valid_from)} .. {format_time(v.valid_to)}" for v in valid)

@@ -5,6 +5,7 @@ import argparse
 import difflib
 import importlib.metadata
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -289,6 +290,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from engine.report import print_evaluation, write_evaluation
 
     config = _load(arguments)
+    if arguments.seeds < 0:
+        raise BeaufortError(f"--seeds {arguments.seeds}: write how many more markets to judge on, or 0")
     out = _output(arguments.out or config.backtest.runs / f"evaluation-{config.name}.html")
     results = evaluate(config, _say, seeds=arguments.seeds)
     write_evaluation(results, out)
@@ -315,7 +318,12 @@ def _audit(arguments: argparse.Namespace) -> int:
 def _live(arguments: argparse.Namespace) -> int:
     from engine.live import run_live
 
-    return run_live(_load(arguments), arguments.seconds)
+    seconds = arguments.seconds
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise BeaufortError(
+            f"--seconds {seconds:g}: write a positive number, or leave it out to run until Ctrl-C"
+        )
+    return run_live(_load(arguments), seconds)
 
 
 def _text(error: Exception) -> str:

@@ -216,7 +216,7 @@ class RunConfig(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = 7
+    seed: int = Field(default=7, ge=0, lt=2**63)
     data: DataSettings
     bars: BarSpec
     features: tuple[str, ...] = ()

@@ -77,6 +77,10 @@ def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[s
             ["backtest.start=2026-02-05T00:05:00Z", "backtest.end=2026-02-05T00:10:00Z"],
             "nothing recorded in 2026-02-05T00:05:00Z .. 2026-02-05T00:10:00Z",
         ),
+        (
+            ["backtest.start=2026-01-05T00:25:00.1Z", "backtest.end=2026-01-05T00:25:00.9Z"],
+            "they are 1s long and close at multiples of that; trade a longer span",
+        ),
         (["venue.starting_balance=1000 USD"], "is settled in USDT; give an amount of it"),
         (["backtest.start=never", "nmae=x"], "2 problems"),
     ],
@@ -122,6 +126,9 @@ def test_what_cannot_run_says_why(
         ),
         (["data", "import", "{tmp}/absent.toml", "--out", "{tmp}/c", "--root", "{tmp}"], "no such file"),
         (["data", "import", "{file}", "--out", "{tmp}/c", "--root", "{tmp}/nowhere"], "unknown key"),
+        (["evaluate", "{file}", "--seeds", "-3"], "--seeds -3: write how many"),
+        (["live", "{file}", "--seconds", "-5"], "--seconds -5: write a positive number"),
+        (["live", "{file}", "--seconds", "nan"], "--seconds nan: write a positive number"),
         (["evaluate", "{file}", "--seeds", "1"], "--seeds judges the hmm detector"),
     ],
 )

@@ -55,6 +55,8 @@ def _problems(*overrides: str) -> list[str]:
         ("train.schedule.step=1h", "train.schedule.window: missing; this key is required"),
         ("name=../evil", "name: String should match pattern"),
         ("seed=lots", "seed: Input should be a valid integer"),
+        ("seed=-1", "seed: Input should be greater than or equal to 0 (got -1)"),
+        (f"seed={10**20}", "seed: Input should be less than 9223372036854775808"),
         ("venue.default_leverage=0", "venue.default_leverage: Input should be greater than 0"),
         ("venue.latency=-5", "venue.latency: Input should be greater than or equal to 0"),
         (
