@@ -5,7 +5,7 @@ import json
 import os
 import tomllib
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import tomli_w
-from nautilus_trader.model import BarType, Money
-from pydantic import Field, field_validator, model_validator
+from nautilus_trader.model import BarType, InstrumentId, Money
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import regimes
 import strategies
 import volatility
 from engine.errors import BeaufortError
 from features.bars import BarSpec, ExternalBars
-from features.settings import Duration, Settings, Time
+from features.registry import choose
+from features.settings import Duration, Settings, Time, format_time
 from strategies import forecasters
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
@@ -47,11 +48,20 @@ class StreamSettings(Settings):
     funding: bool = False
     bars: str | None = None
 
-    @model_validator(mode="after")
-    def _bars_of_this_instrument(self) -> typing.Self:
-        if self.bars is not None and str(BarType.from_str(self.bars).instrument_id) != self.instrument:
-            raise ValueError(f"bars = {self.bars!r} are not of {self.instrument}")
-        return self
+    @field_validator("instrument")
+    @classmethod
+    def _an_instrument(cls, value: str) -> str:
+        InstrumentId.from_str(value)
+        return value
+
+    @field_validator("bars")
+    @classmethod
+    def _bars_of_this_instrument(cls, value: str | None, info: ValidationInfo) -> str | None:
+        instrument = info.data.get("instrument")
+        of = None if value is None else str(BarType.from_str(value).instrument_id)
+        if of and instrument and of != instrument:
+            raise ValueError(f"{value!r} are not of {instrument}")
+        return value
 
 
 class DataSettings(Settings):
@@ -66,37 +76,43 @@ class DataSettings(Settings):
     streams: dict[Name, StreamSettings]
     series: dict[Name, str] = Field(default={})
 
+    @field_validator("streams")
+    @classmethod
+    def _streams_are_clear(
+        cls, value: dict[str, StreamSettings], info: ValidationInfo
+    ) -> dict[str, StreamSettings]:
+        instruments = [stream.instrument for stream in value.values()]
+        twice = {name for name in instruments if instruments.count(name) > 1}
+        if twice:
+            raise ValueError(
+                f"{', '.join(sorted(twice))}: instrument of two streams; an instrument has one stream"
+            )
+        trade = info.data.get("trade")
+        if trade is None:
+            return value
+        if trade not in value:
+            raise ValueError(f"trade = {trade!r} is not one of the streams: {', '.join(value)}")
+        traded = value[trade]
+        if traded.book == "deltas" and not traded.trades and traded.bars is None:
+            raise ValueError(
+                f"{trade} is traded but has trades = false: with book deltas alone Nautilus "
+                "denies every market order (it prices them by trades), and no position could be closed"
+            )
+        return value
+
     @field_validator("series")
     @classmethod
-    def _have_two_parts(cls, value: dict[str, str]) -> dict[str, str]:
+    def _series_are_clear(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         for name, identifier in value.items():
             series, _, instrument = identifier.partition("/")
             if not series or not instrument:
                 raise ValueError(
                     f"{name} = {identifier!r} is not <series>/<id>, such as 'open_interest/BTCUSDT.SIM'"
                 )
-        return value
-
-    @model_validator(mode="after")
-    def _names_are_clear(self) -> typing.Self:
-        if self.trade not in self.streams:
-            raise ValueError(f"trade = {self.trade!r} is not one of the streams: {', '.join(self.streams)}")
-        traded = self.streams[self.trade]
-        if traded.book == "deltas" and not traded.trades and traded.bars is None:
-            raise ValueError(
-                f"streams.{self.trade} is traded but has trades = false: with book deltas alone Nautilus "
-                "denies every market order (it prices them by trades), and no position could be closed"
-            )
-        both = set(self.streams) & set(self.series)
+        both = set(info.data.get("streams", ())) & set(value)
         if both:
             raise ValueError(f"{', '.join(sorted(both))}: names a stream and a series; rename one")
-        instruments = [stream.instrument for stream in self.streams.values()]
-        twice = {name for name in instruments if instruments.count(name) > 1}
-        if twice:
-            raise ValueError(
-                f"{', '.join(sorted(twice))}: instrument of two streams; an instrument has one stream"
-            )
-        return self
+        return value
 
     @property
     def aliases(self) -> list[str]:
@@ -150,25 +166,35 @@ class ScheduleSettings(Settings):
     step: Annotated[Duration, Field(gt=0)]
 
 
-class TrainSettings(Settings):
+class SpanSettings(Settings):
+    """A stretch of market time."""
+
+    start: Time
+    end: Time
+
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> typing.Self:
+        if self.end <= self.start:
+            span = f"end {format_time(self.end)} is not after start {format_time(self.start)}"
+            raise ValueError(f"{span}; change one of them")
+        return self
+
+
+class TrainSettings(SpanSettings):
     """The training span, and where bundles go. Nothing at or after ``end`` is read.
 
     ``catalog``: train on another catalog than is traded, one with the same instruments.
     """
 
-    start: Time
-    end: Time
     bundles: Path
     catalog: Path | None = None
     valid_to: Time | None = None
     schedule: ScheduleSettings | None = None
 
 
-class BacktestSettings(Settings):
+class BacktestSettings(SpanSettings):
     """The span that is traded. Data is read from ``warmup`` before ``start`` so that features are ready."""
 
-    start: Time
-    end: Time
     warmup: Annotated[Duration, Field(ge=0)] = 600 * 10**9
     runs: Path = Path("runs")
 
@@ -231,26 +257,39 @@ class RunConfig(Settings):
     backtest: BacktestSettings
     live: LiveSettings | None = None
 
-    @model_validator(mode="after")
-    def _one_owner_a_regime(self) -> typing.Self:
-        strategies.check_owners(self.strategies)
-        return self
-
-    @model_validator(mode="after")
-    def _external_bars_come_from_somewhere(self) -> typing.Self:
-        if isinstance(self.bars, ExternalBars):
-            traded = self.data.streams[self.data.trade]
-            place = f"data.streams.{self.data.trade}"
+    @field_validator("bars")
+    @classmethod
+    def _external_bars_come_from_somewhere(cls, value: BarSpec, info: ValidationInfo) -> BarSpec:
+        data = info.data.get("data")
+        if isinstance(value, ExternalBars) and data is not None:
+            traded, place = data.streams[data.trade], f"data.streams.{data.trade}"
             if traded.bars is None:
-                raise ValueError(f"bars.kind = 'external' needs {place}.bars, the type of the bars")
+                raise ValueError(f"kind = 'external' needs {place}.bars, the type of the bars")
             if traded.trades:
-                raise ValueError(
-                    f"bars.kind = 'external' needs {place}.trades = false: bars stand for the trades"
-                )
+                raise ValueError(f"kind = 'external' needs {place}.trades = false: bars stand for the trades")
             length = BarType.from_str(traded.bars).spec.timedelta
-            if length != timedelta(microseconds=self.bars.interval / 1_000):
-                raise ValueError(f"bars.interval is not the length of {traded.bars}, {length}")
-        return self
+            if length != timedelta(microseconds=value.interval / 1_000):
+                raise ValueError(f"interval is not the length of {traded.bars}, {length}")
+        return value
+
+    @field_validator("features", "regime", "volatility", "forecast")
+    @classmethod
+    def _features_are_known[V](cls, value: V) -> V:
+        unknown = []
+        for name in value if isinstance(value, tuple) else getattr(value, "columns", ()):
+            try:
+                choose(name)
+            except ValueError as error:
+                unknown.append(str(error))
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return value
+
+    @field_validator("strategies")
+    @classmethod
+    def _one_owner_a_regime[V: Mapping[str, Any]](cls, value: V) -> V:
+        strategies.check_owners(value)
+        return value
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -338,10 +377,11 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _describe(model: type[Settings], error: Any) -> str:
-    place, _ = _walk(model, error["loc"])
+    loc = error["loc"]
+    place, _ = _walk(model, loc)
     if error["type"] == "extra_forbidden":
-        _, known = _walk(model, error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        known = _keys(_walk(model, loc[:-1])[1])
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"{place}: unknown key; {hint}"
     if error["type"] == "missing":
@@ -351,13 +391,13 @@ def _describe(model: type[Settings], error: Any) -> str:
         return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
-    shown = "" if isinstance(value, dict) or repr(value) in message else f" (got {value!r})"
+    shown = "" if isinstance(value, dict | list | tuple) or repr(value) in message else f" (got {value!r})"
     return f"{place}: {message}{shown}" if place else f"{message}{shown}"
 
 
-def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[str]]:
-    """``loc`` as it is written in the file, and the keys known there; pydantic also puts tags of unions
-    into it."""
+def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[type[Settings]]]:
+    """``loc`` as it is written in the file, and the models that may stand there; pydantic also puts tags of
+    unions into it."""
     written: list[str] = []
     for part in loc:
         while typing.get_origin(model) is Annotated:
@@ -374,7 +414,11 @@ def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[str]]:
             field = next((m.model_fields[part] for m in members if part in m.model_fields), None)
             model = field.annotation if field else None
         written.append(str(part))
-    return ".".join(written), [name for member in _members(model) for name in member.model_fields]
+    return ".".join(written), _members(model)
+
+
+def _keys(members: list[type[Settings]]) -> list[str]:
+    return [name for member in members for name in member.model_fields]
 
 
 def _members(model: Any) -> list[type[Settings]]:

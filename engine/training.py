@@ -39,9 +39,6 @@ def windows(config: RunConfig) -> list[Window]:
     """The fits a config asks for: its training span, then by schedule until the backtest's end."""
     train = config.train
     schedule = train.schedule
-    if train.end <= train.start:
-        span = f"train.end {format_time(train.end)} is not after train.start {format_time(train.start)}"
-        raise BeaufortError(f"{span}; change one of them")
     if schedule is None:
         return [Window(train.start, train.end, train.valid_to or _FOREVER)]
     # A bar that closes at the backtest's end is still traded: if a step ends there, one more bundle speaks.

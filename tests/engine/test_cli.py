@@ -68,7 +68,7 @@ def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[s
         (["data.streams.perp.bars=BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"], "there are bars of: none"),
         (["bars.interval=2s"], "trained on bars {'kind': 'clock', 'interval': '1s'}, this run has"),
         (["regime.fast=11"], "trained with other settings: regime.fast was 10, now 11"),
-        (["backtest.end=2026-01-05"], "backtest.end is not after backtest.start"),
+        (["backtest.end=2026-01-05"], "backtest: end 2026-01-05T00:00:00Z is not after start"),
         (
             ["backtest.start=2026-01-05T00:05:00Z", "backtest.end=2026-01-05T00:10:00Z"],
             "a model never trades the time it was trained on",
@@ -101,7 +101,10 @@ def test_what_cannot_run_says_why(
     [
         (["backtest", "{tmp}/absent.toml"], "absent.toml: no such file"),
         (["backtest", "{tmp}"], "cannot be read"),
-        (["train", "{file}", "--set", "train.end=2026-01-04"], "is not after train.start"),
+        (
+            ["train", "{file}", "--set", "train.end=2026-01-04"],
+            "train: end 2026-01-04T00:00:00Z is not after start",
+        ),
         (
             ["train", "{file}", "--set", "train.end=2026-01-05T00:00:05Z", "--set", "train.bundles={tmp}/b"],
             "none of its 6 bars has every feature known; never known: log_return_10",

@@ -67,19 +67,40 @@ def _problems(*overrides: str) -> list[str]:
         ("risk.exposure_cap=nan", "risk.exposure_cap: Input should be a finite number (got nan)"),
         ("risk.exposure_cap=inf", "risk.exposure_cap: Input should be a finite number (got inf)"),
         ("strategies.grid.levels=inf", "strategies.grid.levels: "),
-        ("data.trade=spot", "data: trade = 'spot' is not one of the streams: perp"),
-        ("data.series.perp=a/b", "data: perp: names a stream and a series; rename one"),
+        ("data.trade=spot", "data.streams: trade = 'spot' is not one of the streams: perp"),
+        ("data.series.perp=a/b", "data.series: perp: names a stream and a series; rename one"),
+        (
+            "data.streams.perp.instrument=nonsense",
+            "data.streams.perp.instrument: invalid `InstrumentId` value 'nonsense': missing '.'",
+        ),
         ("data.series.oi=nothing", "data.series: oi = 'nothing' is not <series>/<id>"),
-        ("data.streams.b.instrument=BTCUSDT-PERP.SIM", "data: BTCUSDT-PERP.SIM: instrument of two streams"),
-        ("data.streams.perp.bars=FOO", "data.streams.perp: Error parsing `BarType` from 'FOO'"),
+        (
+            "data.streams.b.instrument=BTCUSDT-PERP.SIM",
+            "data.streams: BTCUSDT-PERP.SIM: instrument of two streams",
+        ),
+        ("data.streams.perp.bars=FOO", "data.streams.perp.bars: Error parsing `BarType` from 'FOO'"),
         (
             f"data.streams.perp.bars={EXTERNAL.replace('BTC', 'ETH')}",
-            "data.streams.perp: bars = 'ETHUSDT-PERP",
+            "data.streams.perp.bars: 'ETHUSDT-PERP",
         ),
         ("venue.starting_balance=lots", "venue.starting_balance: Error invalid input format 'lots'"),
         ("venue.starting_balance=0 USDT", "venue.starting_balance: '0 USDT' is nothing to start with"),
-        ("strategies.momentum.regimes=['chop']", "regime 'chop' belongs to both 'momentum' and 'grid'"),
-        ("bars={kind='external',interval='1m'}", "bars.kind = 'external' needs data.streams.perp.bars"),
+        (
+            "strategies.momentum.regimes=['chop']",
+            "strategies: regime 'chop' belongs to both 'momentum' and 'grid'",
+        ),
+        ("bars={kind='external',interval='1m'}", "bars: kind = 'external' needs data.streams.perp.bars"),
+        (
+            'features=["log_retrun_10", "spread", "sprd"]',
+            "features: no feature 'log_retrun_10'; did you mean 'log_return_{w}'? ({w} is a number); no feat",
+        ),
+        ("forecast.features=['basis']", "forecast: feature 'basis' compares two streams"),
+        ("volatility.returns=log_retrun_1", "volatility: no feature 'log_retrun_1'; did you mean"),
+        (
+            "backtest.end=2026-01-05",
+            "backtest: end 2026-01-05T00:00:00Z is not after start 2026-01-05T00:20:00Z; change one",
+        ),
+        ("train.end=2026-01-05", "train: end 2026-01-05T00:00:00Z is not after start"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(override: str, told: str) -> None:
@@ -96,17 +117,38 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+def test_rules_between_tables_are_told_with_the_mistakes_of_others() -> None:
+    problems = _problems(
+        "seed=lots",
+        "features=['sprd']",
+        "data.series.perp=a/b",
+        "strategies.momentum.regimes=['chop']",
+        "train.end=2026-01-05",
+        "backtest.end=2026-01-05",
+        "venue.wobble=1",
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "seed",
+        "data.series",
+        "features",
+        "strategies",
+        "venue.wobble",
+        "train",
+        "backtest",
+    ]
+
+
 def test_external_bars_must_fit_their_stream() -> None:
     external = ["bars={kind='external',interval='1m'}", f"data.streams.perp.bars={EXTERNAL}"]
     assert "needs data.streams.perp.trades = false" in _problems(*external)[0]
     external += ["data.streams.perp.trades=false"]
-    assert "bars.interval is not the length" in _problems(*external, "bars.interval=5m")[0]
+    assert "bars: interval is not the length" in _problems(*external, "bars.interval=5m")[0]
     assert settings_from(RunConfig, "", _tree(), external).bars.describe() == "1m external bars"
 
 
 def test_a_traded_book_needs_trades() -> None:
     (problem,) = _problems("data.streams.perp.trades=false")
-    assert "streams.perp is traded but has trades = false" in problem
+    assert "data.streams: perp is traded but has trades = false" in problem
 
 
 def test_overrides() -> None:
