@@ -380,7 +380,14 @@ def _describe(model: type[Settings], error: Any) -> str:
     loc = error["loc"]
     place, _ = _walk(model, loc)
     if error["type"] == "extra_forbidden":
-        known = _keys(_walk(model, loc[:-1])[1])
+        table, members = _walk(model, loc[:-1])
+        known = _keys(members)
+        others = [m for m in _walk(model, loc[:-2])[1] if loc[-1] in m.model_fields and m not in members]
+        kinds = [tag for other in others for tag in _tags(other)]
+        if kinds and any(loc[-2] in _tags(member) for member in members):
+            whole = f"--set '{table}={{kind=\"{loc[-2]}\"}}'"
+            belongs = " and ".join(repr(kind) for kind in kinds)
+            return f"{place}: belongs to kind {belongs}, not {loc[-2]!r}; to set the whole table: {whole}"
         near = difflib.get_close_matches(str(loc[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"{place}: unknown key; {hint}"

@@ -117,6 +117,22 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+def test_keys_of_another_kind_are_said_to_be_that() -> None:
+    hmm = "regime={kind='hmm', starts=3, clip=4.0}"
+    assert _problems(hmm, "regime.kind=rules") == [
+        f"regime.{key}: belongs to kind 'hmm', not 'rules'; to set the whole table: "
+        "--set 'regime={kind=\"rules\"}'"
+        for key in ("starts", "clip")
+    ]
+    whole = [hmm, 'regime={kind="rules"}']
+    assert settings_from(RunConfig, "", _tree(), whole).regime.kind == "rules"
+    # What no kind knows, or another kind under another table, is as unknown as ever.
+    assert "unknown key" in _problems("regime.strats=3")[0]
+    assert "unknown key" in _problems("regime.hysteresis.starts=3")[0]
+    (problem,) = _problems("strategies.grid.entry_probability=0.5")
+    assert problem.startswith("strategies.grid.entry_probability: belongs to kind 'momentum', not 'grid'")
+
+
 def test_rules_between_tables_are_told_with_the_mistakes_of_others() -> None:
     problems = _problems(
         "seed=lots",
