@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from catalogs.bookfeeds import SnapshotsFeed
 from catalogs.diffsfeed import DiffsFeed
@@ -16,6 +17,7 @@ from catalogs.feeds import (
     TradesFeed,
 )
 from catalogs.instruments import Instrument
+from catalogs.layout import DataType, folder
 from catalogs.mapping import (
     BarsTable,
     DiffsTable,
@@ -28,7 +30,7 @@ from catalogs.mapping import (
     Table,
     TradesTable,
 )
-from catalogs.summary import ImportSummary
+from catalogs.summary import ImportSummary, Tally
 from catalogs.tables import by_instrument, find, read, rows_in, select
 from catalogs.writer import CatalogWriter
 
@@ -52,7 +54,18 @@ def run_import(
             writer.instrument(instrument)
         for table, paths in plan:
             _import_table(table, paths, instruments, root, writer, summary, progress)
+    summary.warnings += [_not_replaced(catalog, item) for item in summary.tallies if item.present]
     return summary
+
+
+def _not_replaced(catalog: Path, tally: Tally) -> str:
+    kind, _, name = tally.kind.partition(" ")  # "series open_interest"
+    identifier = tally.identifier.replace("/", "")
+    place = folder(catalog, cast(DataType, kind), f"{name}/{identifier}" if name else identifier)
+    return (
+        f"{tally.kind} of {tally.identifier}: {tally.present:,} rows were left out, because rows in "
+        f"stretches already covered are never replaced; remove the folder {place} to import a corrected file"
+    )
 
 
 def _import_table(

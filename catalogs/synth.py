@@ -81,8 +81,12 @@ def synthesize(
     ------
     FileExistsError
         Where ``catalog`` holds anything else.
+    NotADirectoryError
+        Where ``catalog`` is a file.
     """
     catalog = Path(catalog)
+    if catalog.is_file():
+        raise NotADirectoryError(f"{catalog}: is a file; --out names the folder of a catalog")
     if catalog.exists() and any(catalog.iterdir()):
         return _existing(settings, catalog)
     began = time.perf_counter()

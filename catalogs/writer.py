@@ -46,11 +46,13 @@ class CatalogWriter:
     error only lets the catalog go.
 
     One writer has a catalog at a time, until it is closed or its process ends. Raises ValueError where
-    another has it.
+    another has it, NotADirectoryError where ``path`` is a file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        if self.path.is_file():
+            raise NotADirectoryError(f"{self.path}: is a file; --out names the folder of a catalog")
         self.path.mkdir(parents=True, exist_ok=True)
         self._folders: set[Path] = set()
         self._lock = FileLock(self.path / _LOCK, timeout=0, thread_local=False)

@@ -87,3 +87,15 @@ def test_a_synthetic_market_begins_in_an_empty_folder(tmp_path, perp):
         _trades(killed, perp, 0, 5)
     synthesize(SynthSettings(duration="1m"), tmp_path / "s")
     assert ID not in Catalog(tmp_path / "s").identifiers("trades")
+
+
+def test_a_file_is_no_catalog(tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = SynthSettings(duration="1m")
+    mapping = _series(tmp_path, 1.0)
+    for work in (
+        lambda: run_import(mapping, tmp_path, tmp_path / "file"),
+        lambda: synthesize(settings, tmp_path / "file"),
+    ):
+        with pytest.raises(NotADirectoryError, match="file: is a file; --out names the folder of a catalog"):
+            work()

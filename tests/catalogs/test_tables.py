@@ -1,6 +1,7 @@
 """Tables as they come: damaged, empty at first, times written in two ways; errors name row and value."""
 
 import gzip
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -104,3 +105,18 @@ def test_a_file_without_rows_is_said(tmp_path, sort):
     (tmp_path / "m.csv").write_text("t,v\n")
     summary = _import(tmp_path, "m.csv", sort=sort)
     assert summary.warnings == [f"series {ID}: no rows in {tmp_path / 'm.csv'}"]
+
+
+def test_a_file_imported_again_is_said_not_to_replace_anything(tmp_path):
+    (tmp_path / "m.csv").write_text(f"t,v\n{T0},1\n")
+    assert not _import(tmp_path, "m.csv").warnings
+    (tmp_path / "m.csv").write_text(f"t,v\n{T0},2\n")
+    (line,) = _import(tmp_path, "m.csv").warnings
+    assert line.startswith(
+        f"series oi of {ID}: 1 rows were left out, because rows in stretches already covered"
+    )
+    place = tmp_path / "catalog" / "series" / "oi" / ID
+    assert f"remove the folder {place} to import a corrected file" in line
+    shutil.rmtree(place)
+    _import(tmp_path, "m.csv")
+    assert _read(tmp_path)["value"].tolist() == [2.0]
