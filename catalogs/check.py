@@ -8,6 +8,7 @@ from catalogs.detectors import (
     Check,
     Duplicates,
     EmptyValues,
+    EventTimes,
     OffMarket,
     Order,
     Quotes,
@@ -25,9 +26,10 @@ _REGULAR_TYPES: tuple[DataType, ...] = ("bars", "mark", "index", "funding", "ser
 def check_catalog(path: Path, instrument: str | None = None) -> CheckReport:
     """Check every feed of the catalog at ``path``, or only those of one instrument.
 
-    Looks for gaps, duplicates, times that go back, crossed and locked books, trades whose aggressor is
-    always the same or unknown, prints far from their neighbours, and empty values. Reads each file once, in
-    bounded memory. Raises FileNotFoundError without a catalog, KeyError for an instrument it does not have.
+    Looks for gaps, duplicates, times that go back or cannot be, crossed and locked books, trades whose
+    aggressor is always the same or unknown, prints far from their neighbours, and empty values. Reads each
+    file once, in bounded memory. Raises FileNotFoundError without a catalog, KeyError for an instrument it
+    does not have.
     """
     catalog = Catalog(path)
     feeds = [
@@ -50,13 +52,14 @@ def _belongs(identifier: str, data_type: DataType, instrument: str) -> bool:
 
 def _check_feed(catalog: Catalog, identifier: str, data_type: DataType) -> FeedReport:
     first, last, rows = catalog.coverage(identifier, data_type)
-    checks: list[Check] = [Order(), Duplicates()]
+    checks: list[Check] = [Order(), EventTimes(late=data_type in _TICK_TYPES), Duplicates()]
     checks.append(TickGaps() if data_type in _TICK_TYPES else RegularGaps())
     checks.append(EmptyValues(data_type))
     if data_type == "trades":
         checks += [Aggressors(), OffMarket()]
     elif data_type == "deltas":
-        instrument = catalog.instrument(identifier)
+        ids = {str(item.id).replace("/", ""): str(item.id) for item in catalog.instruments()}
+        instrument = catalog.instrument(ids.get(identifier, identifier))  # folders are named without "/"
         checks.append(Book(instrument.price_precision, instrument.size_precision))
     elif data_type == "quotes":
         checks.append(Quotes())

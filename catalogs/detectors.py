@@ -10,7 +10,9 @@ from scipy.ndimage import median_filter
 
 from catalogs.books import LevelBook, replay
 from catalogs.findings import Finding, length_text, time_text
-from catalogs.layout import F_LAST, DataType, codes, flat, to_float
+from catalogs.layout import F_LAST, DataType, codes, flat, times, to_float
+
+_DAY = 86_400 * 10**9  # ns
 
 
 class Counter:
@@ -53,6 +55,33 @@ class Order(Check):
         if self._back.count:
             detail = f"{self._back.count:,} rows go back in ts_init, by up to {length_text(self._furthest)}"
             yield Finding("out of order", self._back.count, self._back.first, detail)
+
+
+class EventTimes(Check):
+    """Events received before they happened and, where ``late`` says so, more than a day after."""
+
+    def __init__(self, late: bool) -> None:
+        self._late = late
+        self._ahead, self._stale = Counter(), Counter()
+        self._furthest = 0
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        ahead = times(table["ts_event"]) - ts
+        self._ahead.add(ahead > 0, ts)
+        self._furthest = max(self._furthest, int(ahead.max(initial=0)))
+        if self._late:
+            self._stale.add(ahead < -_DAY, ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._ahead.count:
+            detail = (
+                f"{self._ahead.count:,} rows have a ts_event after their ts_init, "
+                f"by up to {length_text(self._furthest)}"
+            )
+            yield Finding("event after receipt", self._ahead.count, self._ahead.first, detail)
+        if self._stale.count:
+            detail = f"{self._stale.count:,} rows have a ts_event more than a day before their ts_init"
+            yield Finding("stale event", self._stale.count, self._stale.first, detail)
 
 
 class Duplicates(Check):

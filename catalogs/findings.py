@@ -15,6 +15,8 @@ _ADVICE = {
     "gap": "see whether the recorder or the venue stood still; judge no position across it",
     "duplicate": "import again from the source; the importer leaves repeated rows out",
     "out of order": "sort the source by time of receipt and import again; the engine refuses to go back",
+    "event after receipt": "see that time.event and time.init name the right columns; or a clock ran ahead",
+    "stale event": "see that time.event names the right column, in the right unit",
     "crossed book": "look for lost updates before it; a crossed book fills orders no market would",
     "locked book": "the spread is zero there: do not trust passive fills, nor features of the spread",
     "one-sided trades": "the recorder mistook the aggressor: import with aggressor = none, have it inferred",

@@ -94,7 +94,9 @@ class CatalogWriter:
     def instrument(self, instrument: Instrument) -> None:
         """Keep the definition; it replaces any earlier one of this id."""
         identifier = str(instrument.id)
-        draft = self.path / f".instrument-{os.getpid()}.partial"
+        draft = self.path / ".instrument.partial"
+        if draft.exists():  # left by a process that was killed
+            shutil.rmtree(draft)
         draft.mkdir()
         try:
             ParquetDataCatalog(str(draft)).write_instruments([instrument])

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from catalogs.check import check_catalog
-from catalogs.instruments import PerpetualSettings
+from catalogs.instruments import PerpetualSettings, SpotSettings
 from catalogs.writer import CatalogWriter
 
 ID = "BTCUSDT-PERP.TEST"
@@ -123,6 +123,34 @@ def test_times_that_go_back(tmp_path, perp, clean):
     found = _found(check_catalog(tmp_path))
     assert set(found) == {("trades", "out of order")}
     assert found["trades", "out of order"].count == 1
+
+
+def test_times_that_cannot_be(tmp_path, perp, clean):
+    clean["trades"][0] = clean["trades"][0].copy()
+    clean["trades"][0][7] += 3 * SECOND
+    clean["trades"][0][[8, 9]] -= 90_000 * SECOND
+    clean["series"][2] = clean["series"][2] - 90_000 * SECOND  # published a day later: nothing wrong
+    found = _found(_write(tmp_path, perp, clean))
+    assert set(found) == {("trades", "event after receipt"), ("trades", "stale event")}
+    ahead, stale = found["trades", "event after receipt"], found["trades", "stale event"]
+    assert (ahead.count, ahead.first) == (1, int(clean["trades"][1][7]))
+    assert "by up to 3" in ahead.detail
+    assert (stale.count, stale.first) == (2, int(clean["trades"][1][8]))
+    assert ahead.advice
+    assert stale.advice
+
+
+def test_an_instrument_with_a_slash_in_its_id(tmp_path, clean):
+    spot = SpotSettings(
+        kind="spot",
+        id="BTC/USDT.X",
+        base="BTC",
+        quote="USDT",
+        price_increment="0.1",
+        size_increment="0.001",
+    ).build()
+    report = _write(tmp_path, spot, {"deltas": clean["deltas"]})
+    assert [(feed.identifier, feed.findings) for feed in report.feeds] == [("BTCUSDT.X", ())]
 
 
 def test_crossed_and_locked_books(tmp_path, perp, clean):

@@ -99,3 +99,10 @@ def test_a_file_is_no_catalog(tmp_path):
     ):
         with pytest.raises(NotADirectoryError, match="file: is a file; --out names the folder of a catalog"):
             work()
+
+
+def test_a_definition_half_written_by_a_killed_process_is_written_anew(tmp_path, perp):
+    (tmp_path / ".instrument.partial" / "data").mkdir(parents=True)
+    with CatalogWriter(tmp_path) as writer:
+        writer.instrument(perp)
+    assert [str(item.id) for item in Catalog(tmp_path).instruments()] == [ID]
