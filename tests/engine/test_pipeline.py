@@ -75,3 +75,16 @@ def test_missing_data_is_named(catalog: Path, tmp_path: Path) -> None:
     config = config.model_copy(update={"forecast": None})
     with pytest.raises(BeaufortError, match=r"no quotes of BTCUSDT-PERP\.SIM"):
         Market(config).features(START, SPLIT)
+
+
+def test_the_fingerprint_sees_values_that_move_no_size(tmp_path: Path) -> None:
+    catalogs = [small_market.make_minutes(tmp_path / name) for name in ("one", "same", "other")]
+    changed = next((catalogs[2] / "data" / "bars").rglob("*.parquet"))
+    content = bytearray(changed.read_bytes())
+    content[1_000] ^= 1  # of a page: sizes and footer stay as they are
+    changed.write_bytes(content)
+    one, same, other = (
+        Market(small_market.minutes_config(catalog, tmp_path)).fingerprint() for catalog in catalogs
+    )
+    assert one == same
+    assert one != other
