@@ -4,6 +4,8 @@ Nautilus merges all files by time and decodes the beginning of each before it st
 session recorded in files of minutes, or a long import, would cost gigabytes before its first event.
 """
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -29,14 +31,38 @@ def consolidate(folder: Path) -> int:
     gone = remove_nested(folder)
     for parts in _groups(sorted(folder.glob("*.parquet"))):
         target = folder / file_name(file_range(parts[0])[0], file_range(parts[-1])[1])
-        partial = target.with_name(target.name + ".partial")
         schema = pq.read_schema(parts[0])
-        with pq.ParquetWriter(partial, schema, **parquet_options(schema)) as writer:
+        with (
+            whole_file(target) as partial,
+            pq.ParquetWriter(partial, schema, **parquet_options(schema)) as writer,
+        ):
             for table in _row_groups(parts):
                 writer.write_table(table, row_group_size=ROW_GROUP)
-        os.replace(partial, target)
         gone += remove_nested(folder)
     return gone
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write ``target`` at, which takes its name when all is written and is removed on an error."""
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with named_errors(target):
+            yield partial
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Put the name of ``path`` to errors of writing it that have none, such as those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, object]:

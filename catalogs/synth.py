@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table as RichTable
 
+from catalogs.consolidation import named_errors
 from catalogs.instruments import Instrument
 from catalogs.synth_flow import Flow
 from catalogs.synth_market import TRUTH_COLUMNS, Series, Stretch, simulate
@@ -104,7 +105,10 @@ def synthesize(
             [("ts", pa.timestamp("ns", tz="UTC")), *((name, pa.float64()) for name in TRUTH_COLUMNS)]
         )
         done = events = 0
-        with pq.ParquetWriter(partial / _TABLE, schema, compression="zstd") as truth:
+        with (
+            named_errors(partial / _TABLE),
+            pq.ParquetWriter(partial / _TABLE, schema, compression="zstd") as truth,
+        ):
             for stretch in simulate(settings):
                 _write(writer, settings, perpetual, spot, stretch, rows)
                 values = stretch.truth.value
@@ -133,7 +137,8 @@ def synthesize(
         "rows": rows,
         "time_in_regime": summary.time_in_regime,
     }
-    (partial / _PARAMETERS).write_text(json.dumps(told, indent=1))
+    with named_errors(partial / _PARAMETERS):
+        (partial / _PARAMETERS).write_text(json.dumps(told, indent=1))
     if catalog.exists():
         catalog.rmdir()  # empty, as checked above
     os.replace(partial, catalog)

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from nautilus_trader.model import BarType
 from nautilus_trader.persistence import ParquetDataCatalog
 
-from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options, remove_nested
+from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options, remove_nested, whole_file
 from catalogs.instruments import Instrument
 from catalogs.layout import (
     ACTIONS,
@@ -318,14 +318,8 @@ class CatalogWriter:
     def _write_file(self, data_type: DataType, identifier: str, table: pa.Table, start: int, end: int) -> int:
         target = folder(self.path, data_type, identifier) / file_name(start, end)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        pq.write_table(
-            table,
-            partial,
-            row_group_size=ROW_GROUP,
-            **parquet_options(table.schema),
-        )
-        os.replace(partial, target)
+        with whole_file(target) as partial:
+            pq.write_table(table, partial, row_group_size=ROW_GROUP, **parquet_options(table.schema))
         return len(table)
 
 

@@ -1,5 +1,8 @@
 """One writer has a catalog at a time, and finds it whole."""
 
+import contextlib
+import resource
+
 import numpy as np
 import pytest
 
@@ -106,3 +109,34 @@ def test_a_definition_half_written_by_a_killed_process_is_written_anew(tmp_path,
     with CatalogWriter(tmp_path) as writer:
         writer.instrument(perp)
     assert [str(item.id) for item in Catalog(tmp_path).instruments()] == [ID]
+
+
+@contextlib.contextmanager
+def _full_disk():
+    """No file can grow beyond 20 kB: fails in the same place as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_reported_with_the_file(tmp_path):
+    rng = np.random.default_rng(1)
+    ts = T0 + np.arange(20_000)
+    with CatalogWriter(tmp_path / "c") as writer:
+        with _full_disk(), pytest.raises(OSError, match=rf"large: '{tmp_path}/c/series/oi/X/2023.*parquet'"):
+            writer.series("oi", "X", ts, ts, rng.normal(size=20_000))
+        for part in np.array_split(np.arange(20_000), 20):
+            writer.series("oi", "X", ts[part], ts[part], rng.normal(size=len(part)))
+        with _full_disk(), pytest.raises(OSError, match=rf"large: '{tmp_path}/c/series/oi/X/2023.*parquet'"):
+            writer.close()
+    assert not list(tmp_path.rglob("*.partial"))
+    assert len(Catalog(tmp_path / "c").series("oi", "X")) == 20_000
+
+
+def test_a_synthetic_market_on_a_full_disk_names_the_file(tmp_path):
+    synthesize(SynthSettings(duration="1m"), tmp_path / "compiled")
+    with _full_disk(), pytest.raises(OSError, match=rf"large: '{tmp_path}/\.s\.partial/.*parquet'"):
+        synthesize(SynthSettings(duration="10m"), tmp_path / "s")
