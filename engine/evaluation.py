@@ -247,6 +247,11 @@ def _volatility(
     horizon, returns = config.volatility.horizon, config.volatility.returns
     realized = realized_variance(judged.table.column(returns), horizon)
     forecasts = {config.volatility.kind: said.column("volatility")}
+
+    def leave_out(kind: str, why: object) -> None:
+        notes.append(f"volatility model {kind} left out: {why}")
+        say(f"  {notes[-1]}")
+
     for kind, settings in baselines.items():
         if kind in forecasts:
             continue
@@ -254,11 +259,14 @@ def _volatility(
         try:
             causal = settings.fit(trained.table, config.seed)
         except (ValueError, ModuleNotFoundError) as error:
-            notes.append(f"volatility model {kind} left out: {error}")
-            say(f"  {notes[-1]}")
+            leave_out(kind, error)
             continue
         out = causal.run(warm.table.columns(causal.inputs))[:, causal.outputs.index("volatility")]
-        forecasts[kind] = out[len(warm.table) - len(judged.table) :]
+        forecast = out[len(warm.table) - len(judged.table) :]
+        if not (np.isfinite(forecast) & (realized > 0)).any():
+            leave_out(kind, "it is still warming up over the judged span; set a longer backtest.warmup")
+            continue
+        forecasts[kind] = forecast
     # Every model is scored on the same bars: those where all have spoken.
     known = (
         np.isfinite(realized)

@@ -170,7 +170,7 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
 def _median_lag(lags: np.ndarray) -> str:
     """The median over all switches, also those never seen."""
     median = float(np.median(lags))
-    return f"{median:.0f} bars" if math.isfinite(median) else "never"
+    return f"{median:.0f} bar{'s' if median != 1 else ''}" if math.isfinite(median) else "never"
 
 
 def _missed(lags: np.ndarray) -> str:

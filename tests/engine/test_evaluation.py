@@ -18,6 +18,7 @@ from engine.pipeline import Market, run_stages
 from engine.report import jsonable, write_evaluation
 from engine.training import train
 from features.messages import REGIMES
+from volatility.garch import GarchSettings
 
 
 def test_models_are_judged_on_the_span_they_were_not_trained_on(trained: RunConfig, tmp_path: Path) -> None:
@@ -101,6 +102,24 @@ def test_what_is_fitted_anew_is_fitted_where_the_models_were_trained(catalog: Pa
     assert len(results["regimes"]["reference_lags"]) == len(results["regimes"]["lags"])
     with pytest.raises(BeaufortError, match=r"train\.catalog"):
         evaluate(config, seeds=1)
+
+
+class Silent:
+    """A forecaster that is warming up for ever."""
+
+    inputs, outputs = ("log_return_1",), ("volatility",)
+
+    def run(self, xs: np.ndarray) -> np.ndarray:
+        return np.full((len(xs), 1), np.nan)
+
+
+def test_a_baseline_that_never_speaks_is_left_out(
+    trained: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GarchSettings, "fit", lambda *_: Silent())
+    results = evaluate(trained)
+    assert {score["model"] for score in results["volatility"]["scores"]} == {"ewma", "egarch"}
+    assert any("garch left out: it is still warming up" in note for note in results["notes"])
 
 
 def test_baselines_of_a_walk_forward_are_said_to_be_fitted_once(catalog: Path, tmp_path: Path) -> None:
