@@ -10,7 +10,7 @@ from engine.report import metrics
 from engine.report.decimate import extremes, means, runs
 from engine.report.ledger import Ledger, RoundTrip
 from engine.report.page import GAIN, LOSS, REGIME_COLOURS, SERIES_COLOURS, Figure, escape, layout
-from engine.report.run_folder import LABELS, Run, flags, floats, integers, regimes
+from engine.report.run_folder import GATE, LABELS, Run, flags, floats, gate, integers, regimes
 from features.messages import REGIMES
 
 MARKERS = 4_000
@@ -44,9 +44,8 @@ def run_figure(run: Run, ledger: Ledger) -> Figure:
     traces.append(_line(ts, before, axes["equity"], "gross", "$muted", 1.0, ",.6~g"))
     traces.append(_line(ts, equity, axes["equity"], "net", "$ink", 1.7, ",.6~g"))
     traces.append(_flat_line(ts, starting, axes["equity"]))
-    off = np.where(flags(run.equity, "risk_on"), 0, 1)
-    names = ("risk-on", "risk-off")
-    traces += _bands(ts, off, axes["gate"], names, (GAIN, "$muted"), opacity=0.55, legend=True)
+    # Where there is no model the strip stays empty.
+    traces += _bands(ts, gate(run), axes["gate"], GATE[:2], (GAIN, "$muted"), opacity=0.55, legend=True)
     under = -100 * metrics.drawdown(np.where(np.isfinite(equity), equity, starting), starting)
     fall = _line(ts, under, axes["drawdown"], "drawdown", LOSS, 1.2, ".2f")
     traces.append(fall | {"fill": "tozeroy", "fillcolor": "rgba(207,90,42,.18)", "showlegend": False})

@@ -91,7 +91,8 @@ _RUN_NOTE = (
 )
 _TRIP_NOTE = (
     "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
-    "slippage is the fill price against the mid at the bar's close before it, drift since then included."
+    "slippage is the fill price against the mid at the bar's close before it, drift since then included "
+    "(+ earned, - paid)."
 )
 _REASON_NOTE = "One count a bar and strategy."
 
@@ -149,7 +150,8 @@ def _tiles(run: Run, f: dict[str, Any]) -> str:
     ratio = f["sharpe"]
     sampled = {3600: "hourly", 86_400: "daily"}.get(f["sharpe_period_s"] or 0)
     span = f"{sampled} returns, 365 d" if sampled else "needs 20 hours"
-    passive = "under 1 bp, negative for makers" + (
+    slip = None if f["slippage_bps"] is None else 0.0 - f["slippage_bps"]
+    passive = "+ earned, - paid: above -1 bp, positive for makers" + (
         f"; {f['maker_share']:.0%} of volume was maker" if f["maker_share"] is not None else ""
     )
     # Without wins and losses in number no ratio of them is worth a judgement.
@@ -197,9 +199,7 @@ def _tiles(run: Run, f: dict[str, Any]) -> str:
             _judge(edge, 0, None),
         )
         + tile("Eaten by costs", show(eaten, ".0%"), "under 50 % of gross at mid", _judge(eaten, None, 0.5))
-        + tile(
-            "Slippage", show(f["slippage_bps"], "+.2f", " bps"), passive, _judge(f["slippage_bps"], None, 1)
-        )
+        + tile("Slippage", show(slip, "+.2f", " bps"), passive, _judge(slip, -1, None))
         + tile(
             "Turnover", show(f["turnover"], ",.1f", "x"), "of equity; worth what the edge per volume pays for"
         )

@@ -47,9 +47,9 @@ class Contract:
 class Ledger:
     """PnL by interval and strategy.
 
-    ``gross``, ``fees``, ``funding`` have the shape ``(bars + 1, strategies)``: row 0 lies before the first
-    bar was heard of, row k between bar k-1 and bar k, the last one after the last bar. ``regime`` is each
-    row's index in ``LABELS``, which its fills were recorded with.
+    ``gross``, ``fees``, ``funding`` and ``fills`` (their number) have the shape ``(bars + 1, strategies)``:
+    row 0 lies before the first bar was heard of, row k between bar k-1 and bar k, the last one after the last
+    bar. ``regime`` is each row's index in ``LABELS``, which its fills were recorded with.
     """
 
     strategies: tuple[str, ...]
@@ -57,6 +57,7 @@ class Ledger:
     gross: np.ndarray
     fees: np.ndarray
     funding: np.ndarray
+    fills: np.ndarray
 
     @property
     def net(self) -> np.ndarray:
@@ -107,6 +108,8 @@ def keep_ledger(run: Run) -> Ledger:
     opening, closing = _marks(floats(run.equity, "price"), fill, contract, bool(np.any(row == len(bars))))
     np.add.at(gross, (row, fill.strategy), fill.signed * (closing[row] - contract.value(fill.price)))
     np.add.at(fees, (row, fill.strategy), fill.fee)
+    count = np.zeros(shape, np.int64)
+    np.add.at(count, (row, fill.strategy), 1)
     traded = np.zeros(shape)
     np.add.at(traded, (row, fill.strategy), fill.signed)
     held = _settle(np.cumsum(traded, axis=0) - traded, fill.signed)
@@ -118,7 +121,7 @@ def keep_ledger(run: Run) -> Ledger:
         np.searchsorted(heard, paid, side="left"),
         _funding_shares(run.funding, fill, len(strategies)),
     )
-    return Ledger(strategies, regime, gross, fees, funding)
+    return Ledger(strategies, regime, gross, fees, funding, count)
 
 
 def round_trips(run: Run) -> list[RoundTrip]:

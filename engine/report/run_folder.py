@@ -200,6 +200,17 @@ def regimes(table: pa.Table) -> np.ndarray:
     return np.where(index < 0, len(LABELS) - 1, index)
 
 
+GATE = ("risk-on", "risk-off", "no model")
+"""States of the volatility gate; where no model speaks the recorded flag is off."""
+
+
+def gate(run: Run) -> np.ndarray:
+    """Each bar's index in ``GATE``, shape (bars,): no model where its decisions know no volatility."""
+    silent = run.decisions.filter(pc.invert(pc.is_finite(pc.fill_null(run.decisions["volatility"], np.nan))))
+    off = np.where(np.isin(integers(run.equity, "ts"), integers(silent, "ts")), 2, 1)
+    return np.where(flags(run.equity, "risk_on"), 0, off)
+
+
 def acted(decisions: pa.Table) -> np.ndarray:
     """Which decisions did something, shape (n,)."""
     return codes(decisions, "action", PASSIVE) < 0 if len(decisions) else np.empty(0, bool)

@@ -25,10 +25,10 @@ def summary(run_folder: Path) -> dict[str, Any]:
 
     Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
     what is undefined (no trades, a span too short) is None. ``gross_pnl`` is what prices gave, slippage
-    included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` positive where paid and ``funding``
-    positive where received. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation, or
-    None. ``unexplained`` is the change of recorded equity that the ledger of fills and funding does not
-    account for: it should be rounding (``books_differ`` says when it is more).
+    included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` and ``slippage`` positive where paid and
+    ``funding`` positive where received. ``liquidated`` is the close (ns) of the bar that ended trading by
+    liquidation, or None. ``unexplained`` is the change of recorded equity that the ledger of fills and
+    funding does not account for: it should be rounding (``books_differ`` says when it is more).
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from engine.report.ledger import Ledger, RoundTrip, contract_of, slippage
 from engine.report.metrics import durations, profit_factor, win_rate
 from engine.report.page import GAIN, REGIME_COLOURS, SERIES_COLOURS, Cell, escape, swatch, table, tinted
-from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers
+from engine.report.run_folder import GATE, LABELS, Run, acted, flags, floats, gate, integers
 from engine.report.summary import amount
 from features.settings import format_time
 
@@ -57,19 +57,17 @@ def month_table(run: Run) -> str:
 
 
 def gate_table(run: Run, ledger: Ledger) -> str:
-    """What was earned while the volatility gate said risk-on, and while it said risk-off."""
-    ts, on = integers(run.equity, "ts"), flags(run.equity, "risk_on")
-    spent, earned = durations(ts), ledger.net.sum(axis=1)[1:]  # what came before the first bar knew no gate
-    filled = np.bincount(flags(run.fills, "risk_on").astype(int), minlength=2)
-    largest = max((abs(float(earned[on == state].sum())) for state in (True, False)), default=0.0)
+    """What was earned while the volatility gate said risk-on, risk-off, and while no model spoke."""
+    spent, said = durations(integers(run.equity, "ts")), gate(run)
+    earned, filled = ledger.net.sum(axis=1)[1:], ledger.fills.sum(axis=1)[1:]  # before them no gate was known
+    present = [i for i in range(len(GATE)) if i < 2 or np.any(said == i)]
+    net = [float(earned[said == i].sum()) for i in present]
+    largest = max(map(abs, net), default=0.0)
     rows: list[list[Cell | str]] = []
-    for state, name, colour in ((True, "risk-on", GAIN), (False, "risk-off", "var(--muted)")):
-        net = float(earned[on == state].sum())
-        share = spent[on == state].sum() / spent.sum() if len(ts) else 0.0
-        rows.append(
-            [Cell(swatch(name, colour)), tinted(amount(net), net, largest), f"{filled[int(state)]:,}"]
-        )
-        rows[-1].append(Cell(f"{share:.1%}", "dim"))
+    for i, colour in zip(present, (GAIN, "var(--muted)", "var(--line)"), strict=False):
+        share = spent[said == i].sum() / spent.sum() if len(spent) else 0.0
+        rows.append([Cell(swatch(GATE[i], colour)), tinted(amount(net[i]), net[i], largest)])
+        rows[-1] += [f"{filled[said == i].sum():,}", Cell(f"{share:.1%}", "dim")]
     return "<h3>And by the gate</h3>" + table(["gate", "all", "fills", "of time"], rows)
 
 
@@ -86,7 +84,7 @@ def cost_table(run: Run, figures: dict[str, Any]) -> str:
     notional = (figures["turnover"] or 0.0) * figures["starting_equity"]
     rows: list[list[Cell | str]] = []
     for name, value in (
-        ("slippage against mid", -figures["slippage"]),
+        ("slippage against mid (+ earned, - paid)", 0.0 - figures["slippage"]),
         ("fees", -figures["fees"]),
         ("funding", figures["funding"]),
     ):
@@ -121,7 +119,7 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
                 amount(float(earned.min())) if len(mine) else "n/a",
                 _length(float(np.median(held))) if len(mine) else "n/a",
                 f"{notional[own & maker].sum() / traded:.0%}" if traded else "n/a",
-                f"{slipped[name] / traded * 1e4:+.2f}" if traded else "n/a",
+                f"{0.0 - slipped[name] / traded * 1e4:+.2f}" if traded else "n/a",
                 f"{net / traded * 1e4:+.2f}" if traded else "n/a",
             ]
         )

@@ -93,6 +93,37 @@ def test_unexplained_is_what_the_books_do_not_account_for(tmp_path, inverse, mov
         assert cause in text
 
 
+def test_slippage_has_one_sign_on_the_page(tmp_path):
+    fake_run(tmp_path, bars=1_500)
+    figures, text = summary(tmp_path), write_report(tmp_path).read_text()
+    said = f"{-figures['slippage_bps']:+.2f}"
+    assert f">{said} bps<" in text  # the tile
+    assert re.search(
+        rf"\(\+ earned, - paid\)</td><td class=''>\{said[0]}[^<]+</td><td class='dim'>\{said}<", text
+    )
+    by_strategy = {"momentum": -1, "grid": 1}  # takes, and makes for the most part
+    for name, sign in by_strategy.items():
+        row = re.search(rf"</span>{name}</td>(.*?)</tr>", text[text.index("median hold") :])[1]
+        assert np.sign(float(re.findall(r">([^<>]+)</td>", row)[-2])) == sign
+
+
+def test_time_without_a_model_is_not_risk_off(tmp_path):
+    fake_run(tmp_path, bars=1_000)
+    for name, key in (("decisions", "volatility"), ("equity", "risk_on")):
+        table = pq.read_table(tmp_path / f"{name}.parquet").to_pandas()
+        first = table["ts"].isin(np.sort(table["ts"].unique())[:250])
+        table.loc[first, key] = np.nan if key == "volatility" else False
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    risk_on = pq.read_table(tmp_path / "equity.parquet")["risk_on"].to_numpy()
+    figures, text = figures_of(write_report(tmp_path))
+    rows = dict(re.findall(r"</span>(risk-on|risk-off|no model)</td>.*?<td class='dim'>([^<]+)<", text))
+    assert rows["no model"] == "25.0%"
+    assert rows["risk-on"] == f"{risk_on.mean():.1%}"
+    off = next(trace for trace in figures["run"]["data"] if trace.get("name") == "risk-off")
+    ts = pq.read_table(tmp_path / "equity.parquet")["ts"].to_numpy() // 10**6
+    assert off["x"][0] >= ts[250]
+
+
 def test_books_that_agree_are_not_remarked_on(run_folder):
     told = io.StringIO()
     print_summary(summary(run_folder), Console(file=told, width=250))
