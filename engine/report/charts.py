@@ -27,6 +27,7 @@ _PANELS = (
 )
 _GAP = 34
 _LEGEND = 68
+_TITLE = 24
 _BOTTOM = 42
 RUN_HEIGHT = sum(height for _, _, height in _PANELS) + _GAP * (len(_PANELS) - 1) + _LEGEND + _BOTTOM
 
@@ -37,6 +38,7 @@ def run_figure(run: Run, ledger: Ledger) -> Figure:
     starting = run.manifest["starting_equity"]
     equity = floats(run.equity, "equity")
     axes, domains = _axes()
+    inner = RUN_HEIGHT - _LEGEND - _BOTTOM
     traces: list[Figure] = []
     for panel in ("equity", "price"):
         traces += _regime_background(ts, label, axes[panel + "_back"], legend=panel == "equity")
@@ -105,7 +107,8 @@ def run_figure(run: Run, ledger: Ledger) -> Figure:
             annotations=titles,
             hovermode="x",
             hoversubplots="axis",
-            legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"},
+            # Above the first title; where it takes more rows, on a narrow page, the panels give way.
+            legend={"orientation": "h", "x": 0, "y": 1 + _TITLE / inner, "yanchor": "bottom"},
             margin={"l": 70, "r": 16, "t": _LEGEND, "b": _BOTTOM},
             dragmode="zoom",
         ),

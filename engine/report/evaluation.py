@@ -128,7 +128,8 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
     lags, best = (np.asarray(r.get(key, ()), float) for key in ("lags", "reference_lags"))
     ratio = accuracy / reference if accuracy is not None and reference else None
     lag = _median_lag(lags) if len(lags) else "n/a"
-    attainable = f"; the true-parameter filter: {_median_lag(best)}, {_missed(best)}" if len(best) else ""
+    late = f"median, {_missed(lags)}" if len(lags) else "median"
+    late += f"; the true-parameter filter: {_median_lag(best)}, {_missed(best)}" if len(best) else ""
     reached = "" if ratio is None else ("ok" if ratio >= 0.95 else "watch")
     tiles = [
         tile(
@@ -138,13 +139,7 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
         ),
         tile("True-parameter filter", show(reference, ".1%"), "the best that can be known at the time"),
         tile("Of the attainable", show(ratio, ".3f"), "0.95 or more", reached),
-        tile(
-            "Lag of a switch",
-            lag,
-            f"median, few against the mean stay in a regime{attainable}",
-            "",
-            _missed(lags) if len(lags) else "",
-        ),
+        tile("Lag of a switch", lag, late),
         tile("Switches a day", show(r["switches_per_day"], ".1f"), "so few that trading them pays"),
     ]
     parts = [f"<div class='tiles'>{''.join(tiles)}</div>"]

@@ -84,8 +84,10 @@ def seeds_figure(seeds: list[SeedAccuracy]) -> Figure:
 
 def lags_figure(lags: np.ndarray) -> Figure:
     """Histogram of bars from a true switch to its label."""
-    top = max(float(np.quantile(lags, 0.98)), 1.0)
-    counts, edges = np.histogram(np.clip(lags, 0, top), bins=np.linspace(0, top, min(41, int(top) + 2)))
+    top = max(float(np.quantile(lags, 0.98, method="higher")), 1.0)
+    # Lags are whole bars: a bin holds as many of them, and lies about them.
+    width = math.ceil((top + 1) / 40)
+    counts, edges = np.histogram(np.minimum(lags, top), bins=np.arange(-0.5, top + width, width))
     bars: Figure = {"type": "bar", "x": _numbers((edges[:-1] + edges[1:]) / 2), "y": counts.tolist()}
     bars |= {"marker": {"color": SERIES_COLOURS[0]}, "hovertemplate": "%{y} switches<extra></extra>"}
     axes = {"xaxis": {"title": {"text": "bars"}, "showgrid": False}, "yaxis": {"title": {"text": "switches"}}}

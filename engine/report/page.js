@@ -18,8 +18,10 @@
     for (const [id, figure] of Object.entries(figures)) {
       const {data: traces, layout} = paint(figure, css);
       const buttons = ['toImage', 'select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d'];
+      // On a narrow page the tool bar would lie over the legend.
+      const tools = id === 'run' && traces.length > 0 && document.getElementById(id).clientWidth > 800;
       Plotly.react(id, traces, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: buttons,
-        displayModeBar: traces.length > 0 && layout.height === undefined && id === 'run'});
+        displayModeBar: tools});
     }
   };
   const button = document.createElement('button');

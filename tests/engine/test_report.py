@@ -13,6 +13,7 @@ from rich.console import Console
 
 from engine.report import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
 from engine.report.decimate import extremes, means, runs
+from engine.report.evaluation_charts import lags_figure
 from engine.report.page import embed_json
 
 KEYS = (
@@ -308,6 +309,14 @@ def test_switches_never_seen_count_in_the_median_and_are_said(tmp_path):
     figures, page = figures_of(write_evaluation(results, tmp_path / "b.html"))
     assert ">never<" in page
     assert "regime-lags" not in figures
+
+
+@pytest.mark.parametrize(("longest", "width"), [(0, 1), (7, 1), (39, 1), (40, 2), (99, 3)])
+def test_bars_of_lags_lie_about_whole_numbers(longest, width):
+    (bars,) = lags_figure(np.arange(longest + 1.0).repeat(3))["data"]
+    assert np.array(bars["x"]) == pytest.approx((width - 1) / 2 + width * np.arange(len(bars["x"])))
+    assert set(bars["y"][:-1]) <= {3 * width}
+    assert sum(bars["y"]) == 3 * (longest + 1)
 
 
 def test_months_by_hand(tmp_path):
