@@ -96,6 +96,15 @@ def test_inverse_ledger_by_hand():
     )
 
 
+def test_entries_of_an_inverse_contract_are_not_averaged_arithmetically():
+    fills = ((1, 1, 1_000.0, 10_000.0), (2, 1, 1_000.0, 12_000.0), (3, -1, 2_000.0, 11_000.0))
+    run = make_run(fills=[(t, "a", side, qty, p, 0.0, p) for t, side, qty, p in fills], inverse=True)
+    (trip,) = round_trips(run)  # the limit that the README names: by the arithmetic mean it would be nothing
+    assert trip.gross == pytest.approx(0.1 + 1 / 12 - 2 / 11)
+    assert round(trip.gross, 5) == 0.00152
+    assert keep_ledger(run).gross.sum() == pytest.approx(trip.gross)
+
+
 def test_round_trip_through_zero_splits_the_fee():
     run = make_run(
         fills=[
