@@ -341,7 +341,7 @@ class Desk:
         self._send([Cancel(key) for key, o in self._orders.items() if flatten or o.role != "stop"])
         if flatten and self.position:
             side = -1 if self.position > 0 else 1
-            self._send([Place("exit", side, abs(self.position), reduce_only=True)])
+            self._reduce((Place("exit", side, abs(self.position), reduce_only=True),))
 
     def recover(self, key: str, wanted: Place, filled: float) -> None:
         """An order that a restarted session finds at the venue."""
@@ -421,8 +421,11 @@ class Desk:
 
     def protect(self) -> None:
         """Send what the policy wants to stand without waiting for the next bar."""
-        orders = self.working()
-        intents = self.policy.protect(self.position, self.entry, orders)
+        self._reduce(self.policy.protect(self.position, self.entry, self.working()))
+
+    def _reduce(self, intents: Sequence[Intent]) -> None:
+        """Send intents between bars, which may not add."""
         if intents:
-            limits = Limits(self._bar.risk.permit, False, 0.0, "", 0.0)  # protection never adds
-            self._send(admit(intents, self.position, orders, limits, self._bar.price, self._spec).intents)
+            limits = Limits(self._bar.risk.permit, False, 0.0, "", 0.0)
+            orders, price = self.working(), self._bar.price
+            self._send(admit(intents, self.position, orders, limits, price, self._spec).intents)

@@ -128,7 +128,7 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
             f"<b>Incomplete run.</b> It was stopped before its end. {reached} Figures cover that part only."
         )
     for warning in run.manifest.get("warnings", ()):
-        messages.append(f"<b>Partly recorded.</b> {escape(warning[0].upper() + warning[1:])}.")
+        messages.append(f"<b>Warning.</b> {escape(warning[0].upper() + warning[1:])}.")
     if figures["liquidated"] is not None:
         messages.append(
             f"<b>Liquidated.</b> At {day(figures['liquidated'])} equity met the maintenance margin: "

@@ -287,7 +287,7 @@ def test_a_span_beyond_the_recording_is_run_with_a_warning(
     told = json.loads((folder / "manifest.json").read_text())["warnings"]
     assert [warning.split()[0] for warning in told] == ["deltas", "trades"]
     assert "stale prices" in capfd.readouterr().err
-    assert write_report(folder).read_text().count("<b>Partly recorded.</b>") == 2
+    assert write_report(folder).read_text().count("<b>Warning.</b>") == 2
 
 
 def test_a_span_that_no_model_covers_is_run_with_a_warning_and_refused_where_none_speaks(
