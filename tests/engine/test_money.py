@@ -1,0 +1,112 @@
+"""What a backtest charges, pays and allows, recounted from its own records and from the catalog."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from small_market import MINUTE, START
+
+from catalogs.reader import Catalog
+from catalogs.writer import CatalogWriter
+from engine.backtest import play, run_backtest
+from engine.config import RunConfig
+from engine.pipeline import Market
+
+_ID = "BTCUSDT-PERP.SIM"
+_MAKER, _TAKER = 1e-5, 1e-4  # of small_market
+
+
+@pytest.fixture(scope="module")
+def run(trained: RunConfig) -> dict[str, pd.DataFrame]:
+    folder, _ = run_backtest(trained, "replay", quiet=True)
+    names = ("fills", "funding", "equity", "decisions")
+    return {name: pq.read_table(folder / f"{name}.parquet").to_pandas() for name in names}
+
+
+def test_every_fill_pays_the_fee_of_its_side_of_the_book(run: dict[str, pd.DataFrame]) -> None:
+    fills = run["fills"]
+    assert set(fills["maker"]) == {True, False}
+    rate = np.where(fills["maker"], _MAKER, _TAKER)
+    np.testing.assert_allclose(fills["fee"], fills["qty"] * fills["price"] * rate, atol=1e-8)
+
+
+def test_funding_is_paid_once_a_settlement_on_what_was_held(
+    trained: RunConfig, run: dict[str, pd.DataFrame]
+) -> None:
+    catalog = Catalog(trained.data.catalog)
+    rates, marks = catalog.funding(_ID), catalog.prices(_ID, "mark")
+    expected = {}
+    for settlement in (START + 25 * MINUTE, START + 30 * MINUTE):
+        before = run["fills"][run["fills"]["ts"] < settlement]
+        held = round(float((before["side"] * before["qty"]).sum()), 9)
+        rate = rates["rate"][rates["next_funding_ns"] == settlement][-1]
+        mark = marks["value"][marks["ts_init"] <= settlement][-1]
+        if held:
+            expected[settlement] = -held * mark * rate
+    assert expected
+    assert run["funding"]["ts"].tolist() == list(expected)
+    assert run["funding"]["amount"].tolist() == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+def test_equity_is_the_starting_balance_and_every_fill_fee_and_funding(run: dict[str, pd.DataFrame]) -> None:
+    fills, equity = run["fills"], run["equity"]
+    last = equity.iloc[-1]
+    done = fills[fills["ts"] <= last["ts"]]
+    signed = done["side"] * done["qty"]
+    cash = -(signed * done["price"]).sum() - done["fee"].sum() + run["funding"]["amount"].sum()
+    expected = equity["equity"].iloc[0] + cash + signed.sum() * last["price"]
+    assert last["equity"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_order_meets_the_book_when_its_latency_is_over(trained: RunConfig) -> None:
+    """To the nanosecond, however far the next event is: whatever fills at once fills then."""
+    for latency in (0, 7_000_000):
+        venue = trained.venue.model_copy(update={"latency": latency})
+        config = trained.model_copy(update={"venue": venue})
+        outcome = play(Market(config), Market(config).models(), "replay")
+        taken = [row for row in outcome.logs.fills if not row[7]]
+        closes = {row[0] for row in outcome.logs.equity}
+        entries = [row[0] for row in taken if row[0] - latency - config.bars.grace in closes]
+        assert len(entries) > 3
+        assert not any(row[0] - config.bars.grace in closes for row in taken) or latency == 0
+
+
+@pytest.fixture(scope="module")
+def heavy(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
+    """The trained run, with a contract that wants all of a position's worth as maintenance margin."""
+    folder = tmp_path_factory.mktemp("heavy") / "market"
+    source = trained.data.catalog
+    folder.mkdir()
+    for path in source.rglob("*.parquet"):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(path)
+    instrument = Catalog(source).instrument(_ID)
+    told = type(instrument).to_dict(instrument) | {"margin_maint": "0.99", "margin_init": "0.01"}
+    with CatalogWriter(folder) as writer:
+        writer.instrument(type(instrument).from_dict(told))
+    changes: dict[str, Any] = {"data": trained.data.model_copy(update={"catalog": folder})}
+    changes["risk"] = trained.risk.model_copy(update={"exposure_cap": 3.0})
+    yield trained.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_an_account_at_its_maintenance_margin_is_closed_for_good(heavy: RunConfig, on: bool) -> None:
+    sizing = {"risk_fraction": None, "volatility_target": 1_000.0, "kelly_fraction": None}
+    strategies = {
+        name: s.model_copy(update={"sizing": s.sizing.model_copy(update=sizing)})
+        for name, s in heavy.strategies.items()
+    }
+    venue = heavy.venue.model_copy(update={"liquidation": on})
+    config = heavy.model_copy(update={"venue": venue, "strategies": strategies})
+    outcome = play(Market(config), Market(config).models(), "replay")
+    assert not outcome.failures
+    permits = [row[12] for row in outcome.logs.decisions]
+    assert ("liquidated" in permits) == on
+    if on:
+        assert set(permits[permits.index("liquidated") :]) == {"liquidated"}
+        assert outcome.logs.equity[-1][3] == 0.0
