@@ -1,7 +1,5 @@
 """What a backtest charges, pays and allows, recounted from its own records and from the catalog."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +74,7 @@ def test_an_order_meets_the_book_when_its_latency_is_over(trained: RunConfig) ->
 
 
 @pytest.fixture(scope="module")
-def heavy(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
+def heavy(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """The trained run, with a contract that wants all of a position's worth as maintenance margin."""
     folder = tmp_path_factory.mktemp("heavy") / "market"
     source = trained.data.catalog
@@ -91,7 +89,7 @@ def heavy(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Itera
         writer.instrument(type(instrument).from_dict(told))
     changes: dict[str, Any] = {"data": trained.data.model_copy(update={"catalog": folder})}
     changes["risk"] = trained.risk.model_copy(update={"exposure_cap": 3.0})
-    yield trained.model_copy(update=changes)
+    return trained.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("on", [True, False])

@@ -1,5 +1,7 @@
 """The grid in a real backtest engine: ladder, fills, inventory, requotes, broken range, hand-over."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from nautilus_trader.model import QuoteTick
@@ -252,3 +254,29 @@ def test_back_from_a_leave_the_size_is_that_of_the_new_volatility():
         sorted((str(o.side), round(o.quantity.as_double(), 1)) for o in p.open_orders) for p in (left, stayed)
     ]
     assert standing[0] == standing[1]
+
+
+def test_inventory_shifts_the_ladder_against_itself_and_the_range_stays_with_the_fair_value():
+    settings = GRID.model_copy(update={"skew": 1.2, "fair_half_life": 1000.0, "break_levels": 1.0})
+    policy = settings.policy(
+        PolicyContext(ContractSpec.of(linear_perpetual()), RiskSettings(), 365.0, 1, 0.0002)
+    )
+    policy.fair, policy.bars_seen = 100.0, 10**6
+    played = play(settings, [100.0, 100.0, 98.8, 98.8, 98.8], chop, policy=policy)
+    # Half of the inventory is full: the centre is 0.6 spacings of 0.99 under 100.
+    assert sum(f["side"] * f["qty"] for f in played.fills) > 0
+    bids = [o.price.as_double() for o in played.open_orders if str(o.side) == "BUY"]
+    asks = [o.price.as_double() for o in played.open_orders if str(o.side) == "SELL"]
+    assert bids == pytest.approx([99.4 - 2 * 0.99], abs=0.11)
+    assert sorted(asks) == pytest.approx([99.4, 99.4 + 0.99, 99.4 + 2 * 0.99], abs=0.11)
+    # Three spacings from the fair value the range breaks: at 97.0, where the centre is only 2.4 away.
+    assert policy.center == pytest.approx(99.4, abs=0.05)
+    inside, outside = (
+        policy._broken(_view(price))
+        for price in (97.1, 96.9)  # spacing 0.988: 2.96 from 100
+    )
+    assert (inside, outside) == (False, True)
+
+
+def _view(price):
+    return SimpleNamespace(price=price, position=1.0, orders=())

@@ -190,6 +190,18 @@ def test_the_governors_factor_halves_the_size():
     assert played.at(0)["size"] == 25.0
 
 
+def test_risk_off_has_a_leverage_of_its_own():
+    risk = RiskSettings(leverage_risk_on=9.0, leverage_risk_off=0.05)
+    played = play(SETTINGS, [100.0] * 3, lambda i: Says(up=0.7, down=0.1, risk_on=False), risk=risk)
+    assert (played.at(0)["bound"], played.at(0)["size"]) == ("leverage", 5.0)
+
+
+def test_the_governors_factor_halves_the_cap():
+    risk = RiskSettings(exposure_cap=0.3)
+    played = play(SETTINGS, [100.0] * 3, lambda i: Says(up=0.7, down=0.1, size_factor=0.5), risk=risk)
+    assert (played.at(0)["bound"], played.at(0)["size"]) == ("exposure_cap", 15.0)
+
+
 def test_no_entry_below_the_thresholds_or_without_a_forecast():
     def says(i):
         return (Says(up=0.49, down=0.1), Says(up=0.55, down=0.5), Says(up=math.nan, down=math.nan))[i]
