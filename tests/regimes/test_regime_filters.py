@@ -215,6 +215,22 @@ def test_naming_by_hand() -> None:
     assert shuffled == tuple(names[i] for i in order)
 
 
+@pytest.mark.parametrize(
+    ("second", "name"),
+    # The states outside the highest have a mean of (1 + 1 + second) / 3; the middle between it and 8, in
+    # logarithms, is 4.32 for a second of 5 and 3.92 for one of 3.75.
+    [(5.0, "stress"), (3.75, "trend")],
+)
+def test_a_state_is_stress_that_is_nearer_to_the_highest_than_to_the_rest(second: float, name: str) -> None:
+    level = np.array([1.0, 8.0, 1.0, second])
+    drift_ratio = np.array([1.0, 1.0, 5.0, 5.0])
+    direction = np.repeat(drift_ratio * level, 2) * np.tile([1.0, -1.0], 4)
+    weights = np.repeat(np.eye(4), 2, axis=0)
+    names, problems = name_states(weights, direction, np.repeat(level, 2), NamingSettings())
+    assert names == ("chop", "stress", "trend", name)
+    assert problems == ()
+
+
 def test_naming_says_what_is_lacking() -> None:
     weights = np.repeat(np.eye(3), 2, axis=0)
     names, problems = name_states(weights, np.ones(6), np.ones(6), NamingSettings())
