@@ -43,9 +43,9 @@ def moments_by_regime(labels: np.ndarray, returns: np.ndarray) -> dict[str, dict
     Returns
     -------
     dict
-        For each regime: ``share`` of the decided bars, ``mean`` and ``volatility`` (standard deviation) of
-        the next bar's log return, ``kurtosis`` (3 is Gaussian), ``autocorrelation`` at one bar, and mean
-        ``dwell`` in bars.
+        For each regime: ``share`` of the decided bars, ``mean_bps`` and ``volatility_bps`` (standard
+        deviation) of the next bar's log return in basis points, its ``kurtosis`` (3 is Gaussian) and
+        ``autocorrelation`` at one bar, and ``dwell_bars``, the mean length of a stay.
     """
     following = np.append(returns[1:], np.nan)
     decided = labels >= 0
@@ -61,13 +61,13 @@ def moments_by_regime(labels: np.ndarray, returns: np.ndarray) -> dict[str, dict
         correlated = moving and returns[pair].std() > 0 and following[pair].std() > 0
         result[name] = {
             "share": float(np.mean(here[decided])) if decided.any() else 0.0,
-            "mean": float(known.mean()) if len(known) else np.nan,
-            "volatility": float(np.sqrt(variance)),
+            "mean_bps": 1e4 * float(known.mean()) if len(known) else np.nan,
+            "volatility_bps": 1e4 * float(np.sqrt(variance)),
             "kurtosis": float(np.mean(centred**4) / variance**2) if moving else np.nan,
             "autocorrelation": float(np.corrcoef(returns[pair], following[pair])[0, 1])
             if correlated
             else np.nan,
-            "dwell": float(np.count_nonzero(here) / entries) if entries else 0.0,
+            "dwell_bars": float(np.count_nonzero(here) / entries) if entries else 0.0,
         }
     return result
 

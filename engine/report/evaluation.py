@@ -28,6 +28,7 @@ from engine.report.results import (
     ForecasterResults,
     RegimeResults,
     Results,
+    SeedAccuracy,
     VolatilityResults,
     VolatilityScore,
 )
@@ -84,9 +85,17 @@ def print_evaluation(results: Results, console: Console | None = None) -> None:
             )
         rows.append(("switches a day", show(r["switches_per_day"], ".2f")))
         _print_table(console, "regimes", ("", ""), rows)
-        names = list(dict.fromkeys(name for values in r["moments"].values() for name in values))
-        moments = [(label, *(show(v.get(n), ",.4g") for n in names)) for label, v in r["moments"].items()]
-        _print_table(console, "moments by regime", ("regime", *names), moments)
+        moments = r["moments"]
+        names = dict.fromkeys(name for values in moments.values() for name in values)
+        by_name = [(name, *(show(v.get(name), ",.4g") for v in moments.values())) for name in names]
+        _print_table(console, "moments of the next bar's log return by regime", ("", *moments), by_name)
+        if "seeds" in r:
+            markets = [
+                (str(s["seed"]), *(f"{v:.4f}" for v in (s["accuracy"], s["reference"], _ratio(s))))
+                for s in r["seeds"]
+            ]
+            title = f"other synthetic markets, the least ratio {min(map(_ratio, r['seeds'])):.3f}"
+            _print_table(console, title, ("seed", "accuracy", "true parameters", "ratio"), markets)
     if "volatility" in results:
         v = results["volatility"]
         scores = [(s["model"], f"{s['qlike']:.4f}", f"{s['log_error']:.4f}") for s in v["scores"]]
@@ -115,12 +124,17 @@ def print_evaluation(results: Results, console: Console | None = None) -> None:
 
 
 def _print_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    grid = Table(title=Text(title), title_justify="left", show_header=any(header))
+    console.print(Text(f"\n{title}", style="italic"))  # a Table's own title wraps at the table's width
+    grid = Table(show_header=any(header))
     for i, name in enumerate(header):
         grid.add_column(Text(name), justify="right" if i else "left")
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     console.print(grid)
+
+
+def _ratio(seed: SeedAccuracy) -> float:
+    return seed["accuracy"] / seed["reference"]
 
 
 def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:

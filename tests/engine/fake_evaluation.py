@@ -38,7 +38,7 @@ def fake_results(seed=11, bars=6_000):
         {"confidence": 0.3 + 0.03 * i, "hit_rate": 0.48 + 0.012 * i, "net_bps": -2.2 + 0.4 * i, "count": 600}
         for i in range(10)
     ]
-    names = ("share of bars", "mean return, bps", "volatility, bps", "autocorrelation", "mean stay, bars")
+    names = ("share", "mean_bps", "volatility_bps", "autocorrelation", "dwell_bars")
     moments = {
         "trend": dict(zip(names, (0.41, 0.62, 3.9, 0.11, 180.0), strict=True)),
         "chop": dict(zip(names, (0.47, 0.01, 2.1, -0.07, 220.0), strict=True)),

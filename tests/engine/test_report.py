@@ -286,6 +286,14 @@ def test_evaluation_as_text_and_as_json(tmp_path):
     text = console.export_text()
     assert "0.9120" in text
     assert f"{results['volatility']['scores'][4]['qlike']:.4f}" in text
+    market, ratios = (
+        results["regimes"]["seeds"][0],
+        [s["accuracy"] / s["reference"] for s in results["regimes"]["seeds"]],
+    )
+    row = next(line for line in text.splitlines() if str(market["seed"]) in line.split())
+    assert f"{market['accuracy']:.4f}" in row
+    assert f"{ratios[0]:.4f}" in row
+    assert f"the least ratio {min(ratios):.3f}" in text
     plain = json.loads(json.dumps(jsonable(results), allow_nan=False))
     assert plain["regimes"]["confusion"] == results["regimes"]["confusion"].tolist()
     assert "series" not in plain["volatility"]
@@ -334,7 +342,7 @@ def test_months_by_hand(tmp_path):
 def test_evaluation_sections_are_optional(tmp_path):
     head = {key: fake_results(bars=300)[key] for key in ("name", "instrument", "bars", "trained", "judged")}
     assert "Nothing was evaluated" in write_evaluation(head, tmp_path / "a.html").read_text()
-    bare = {"switches_per_day": 3.0, "moments": {"trend": {"volatility, bps": 3.0}}}
+    bare = {"switches_per_day": 3.0, "moments": {"trend": {"volatility_bps": 3.0}}}
     figures, text = figures_of(write_evaluation(head | {"regimes": bare}, tmp_path / "b.html"))
     assert figures == {}
     assert "Moments by regime" in text

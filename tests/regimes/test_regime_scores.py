@@ -24,10 +24,9 @@ def test_moments_are_of_the_next_bar() -> None:
     returns = np.array([0.0, 1.0, 3.0, 5.0, -2.0, 2.0, -2.0, 7.0, 9.0, 4.0])
     moments = moments_by_regime(LABELS, returns)
     assert moments["chop"]["share"] == pytest.approx(5 / 9)
-    assert moments["chop"]["mean"] == pytest.approx(
-        np.mean([3.0, 5.0, -2.0, 2.0])
-    )  # the last bar has no next
-    assert moments["trend"]["volatility"] == pytest.approx(np.std([-2.0, 7.0, 9.0, 4.0]))
-    assert moments["chop"]["dwell"] == pytest.approx(2.5)
+    # The last bar has no next.
+    assert moments["chop"]["mean_bps"] == pytest.approx(1e4 * np.mean([3.0, 5.0, -2.0, 2.0]))
+    assert moments["trend"]["volatility_bps"] == pytest.approx(1e4 * np.std([-2.0, 7.0, 9.0, 4.0]))
+    assert moments["chop"]["dwell_bars"] == pytest.approx(2.5)
     assert moments["stress"]["share"] == 0.0
-    assert np.isnan(moments["stress"]["mean"])
+    assert np.isnan(moments["stress"]["mean_bps"])
