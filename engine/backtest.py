@@ -338,6 +338,7 @@ def _venue(config: RunConfig, name: str, has_book: bool, has_trades: bool) -> Ba
         fee_model=MakerTakerFeeModel(venue.maker_fee, venue.taker_fee),
         fill_model=DefaultFillModel(venue.fill_probability, venue.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=venue.latency),
+        liquidity_consumption=True,  # nor does what stood in the book, or a trade, fill us twice
         queue_position=venue.queue_position and has_trades,  # a queue that no trade shortens would never fill
     )
 

@@ -145,6 +145,8 @@ def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientC
         fee_model=MakerTakerFeeModel(settings.maker_fee, settings.taker_fee),
         fill_model=DefaultFillModel(settings.fill_probability, settings.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=settings.latency),
+        # Without it the sandbox replays the last trade at every order sent, and fills what rests once more.
+        liquidity_consumption=True,
         queue_position=settings.queue_position and traded.trades,
     )
 

@@ -241,7 +241,11 @@ def minute_like_bars(instrument: Any, prices: Sequence[float]) -> list[Any]:
 
 
 def book(instrument: Any, prices: Sequence[float], size: float = 50.0) -> list[Any]:
-    """An L2 book of three levels a side, redrawn at every tick."""
+    """An L2 book of three levels a side, redrawn at every tick.
+
+    Sizes differ a little from tick to tick: a level whose size never changes is never refilled, so what was
+    taken from it stays taken.
+    """
     iid, pp, sp = instrument.id, instrument.price_precision, instrument.size_precision
     data = []
     for i, (at, p) in enumerate(ticks(prices)):
@@ -251,7 +255,7 @@ def book(instrument: Any, prices: Sequence[float], size: float = 50.0) -> list[A
             away = HALF_SPREAD + 0.1 * k
             for side, level in ((OrderSide.BUY, p - away), (OrderSide.SELL, p + away)):
                 flags = 128 if k == 2 and side is OrderSide.SELL else 0
-                order = BookOrder(side, Price(level, pp), Quantity(size, sp), 0)
+                order = BookOrder(side, Price(level, pp), Quantity(size + 0.001 * (i % 2), sp), 0)
                 deltas.append(OrderBookDelta(iid, BookAction.ADD, order, flags, i, at, at))
         data.append(OrderBookDeltas(iid, deltas))
     return data
@@ -326,6 +330,7 @@ def play(
             fill_model=DefaultFillModel(1.0, 0.0, 7),
             latency_model=StaticLatencyModel(base_latency_nanos=5_000_000),
             book_type=book_type,
+            liquidity_consumption=True,
             queue_position=queue_position,
         )
         engine.add_instrument(instrument)
