@@ -126,10 +126,10 @@ class VenueSettings(Settings):
     Fees are fractions of notional, negative where the venue pays them. ``queue_position`` makes limit orders
     wait until trades have gone through what stood before them at their price; it needs trades, and bars have
     none. What our orders took from a level stays taken until the level's size changes, and a trade fills all
-    of them together by no more than its size. ``liquidation`` closes everything at market, and ends trading for good, at the close of the first
-    bar in which equity came down to the instrument's maintenance margin. ``fill_probability`` is the chance
-    that a touched limit order fills, ``slip_probability`` that a taker slips one tick (best bid/ask feeds and
-    bars).
+    of them together by no more than its size. ``liquidation`` closes everything at market, and ends trading
+    for good, at the close of the first bar in which equity came down to the instrument's maintenance margin.
+    ``fill_probability`` is the chance that a touched limit order fills, ``slip_probability`` that a taker
+    slips one tick (best bid/ask feeds and bars).
     """
 
     starting_balance: str = "100000 USDT"
