@@ -5,11 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import LoggerConfig, LogLevel
+from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import (
+    AccountType,
     AggressorSide,
     BookAction,
     BookOrder,
+    BookType,
     InstrumentId,
+    Money,
+    OmsType,
     OrderBookDelta,
     OrderBookDeltas,
     OrderSide,
@@ -18,6 +25,7 @@ from nautilus_trader.model import (
     QuoteTick,
     TradeId,
     TradeTick,
+    Venue,
 )
 
 from actors.guard import RunGuard
@@ -28,6 +36,7 @@ from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
 from features.messages import BarState, SeriesValue
 from tests.actors.idle import idle
+from tests.strategies.tiny_market import START, linear_perpetual
 
 S = 10**9
 T0 = 1_700_000_000 * S
@@ -113,10 +122,12 @@ def _quote(ts: int, bid: float, ask: float) -> QuoteTick:
     return QuoteTick(SPOT, Price(bid, 1), Price(ask, 1), Quantity(1.0, 3), Quantity(2.0, 3), ts, ts)
 
 
-def _deltas(ts: int, levels: list[tuple[BookAction, OrderSide, float, float]]) -> OrderBookDeltas:
+def _deltas(
+    ts: int, levels: list[tuple[BookAction, OrderSide, float, float]], iid: InstrumentId = PERP
+) -> OrderBookDeltas:
     rows = [
         OrderBookDelta(
-            PERP,
+            iid,
             action,
             BookOrder(side, Price(price, 1), Quantity(size, 3), 0),
             128 if i == len(levels) - 1 else 0,
@@ -126,7 +137,7 @@ def _deltas(ts: int, levels: list[tuple[BookAction, OrderSide, float, float]]) -
         )
         for i, (action, side, price, size) in enumerate(levels)
     ]
-    return OrderBookDeltas(PERP, rows)
+    return OrderBookDeltas(iid, rows)
 
 
 def _feed(hub: Hub, seconds: int) -> np.ndarray:
@@ -221,6 +232,25 @@ def test_an_event_after_its_bar_was_closed_goes_into_the_next_and_is_counted(hub
     assert hub.late == 1
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_event_is_late_if_it_is_before_the_last_close_and_not_at_it(hub: Hub, in_order: bool) -> None:
+    hub.close(T0 + S)
+    trades = [_trade(T0 + S - 1), _trade(T0 + S), _trade(T0 + S + 1)]
+    for trade in trades if in_order else reversed(trades):
+        hub.on_trade(trade)
+    assert hub.close(T0 + 2 * S).features[FEATURES.index("trade_count_1")] == 3
+    assert hub.late == 1
+
+
+def test_a_book_that_is_only_cleared_is_empty(hub: Hub) -> None:
+    levels = [(BookAction.ADD, OrderSide.BUY, 101.0, 1.0), (BookAction.ADD, OrderSide.SELL, 102.0, 1.0)]
+    hub.on_book_deltas(_deltas(T0, levels))
+    hub.on_book_deltas(_deltas(T0 + S, [(BookAction.CLEAR, OrderSide.NO_ORDER_SIDE, 0.0, 0.0)]))
+    before, after = hub.close(T0 + S), hub.close(T0 + 2 * S)
+    assert (before.bid, before.ask) == (101.0, 102.0)
+    assert np.isnan([after.bid, after.ask]).all()
+
+
 def test_bars_close_without_events(hub: Hub) -> None:
     first = hub.close(T0 + S)
     assert first.ts == T0 + S
@@ -257,3 +287,85 @@ def test_a_failing_handler_is_recorded_and_stops_the_run(hub: Hub, monkeypatch: 
     assert len(hub.guard.failures) == 2  # type: ignore[attr-defined]
     assert len(stopped) == 1
     assert "AttributeError" in stopped[0]
+
+
+# -- on the clock of a real backtest engine ------------------------------------------------------------------
+
+
+def _play(hub: Hub, ts: int, seconds: int) -> list[BarState]:
+    """Bars that the hub publishes from ``START``, with a book of 90 and 91 from ``ts`` on."""
+    perpetual = linear_perpetual()
+    levels = [(BookAction.ADD, OrderSide.BUY, 90.0, 1.0), (BookAction.ADD, OrderSide.SELL, 91.0, 1.0)]
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            shutdown_on_error=True,
+            run_analysis=False,
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
+        )
+    )
+    try:
+        engine.add_venue(
+            Venue("SIM"),
+            OmsType.NETTING,
+            AccountType.MARGIN,
+            [Money.from_str("1000 USDT")],
+            fee_model=MakerTakerFeeModel(0, 0),
+            book_type=BookType.L2_MBP,
+        )
+        engine.add_instrument(perpetual)
+        engine.add_data([_deltas(ts, levels, perpetual.id)])
+        engine.add_strategy(hub)
+        engine.run(start=START, end=START + seconds * S + GRACE)
+    finally:
+        engine.dispose()
+    assert hub._c.guard.failures == []
+    return hub.published
+
+
+def _engine_hub(kernel: FeatureKernel, **series: tuple[np.ndarray, np.ndarray]) -> Hub:
+    """A hub of the one instrument that the engine has."""
+    return Hub(
+        HubConfig(
+            **idle(RunGuard()),
+            kernel=kernel,
+            streams=(HubStream(linear_perpetual().id, "deltas", True, False, False, False),),
+            bars=ClockBars(),
+            stages={"regime": Echo([0.2, 0.7, 0.1, 1.0]), "volatility": Echo([0.01, 0.001, 1.0])},
+            series=series,
+        )
+    )
+
+
+_DEPTH = StreamSpec("perp", 0.1, frozenset({"book", "depth", "trades", "ohlcv"}))
+
+
+def test_a_resumed_hub_starts_with_empty_books() -> None:
+    kernel = FeatureKernel(["log_return_2"], [_DEPTH])
+    state = kernel.initial_state()
+    ago = START - 5 * S
+    rows = [
+        (ago, EventKind.BID, 0, 0, 101.0, 1.0),
+        (ago, EventKind.ASK, 0, LAST, 102.0, 1.0),
+        (ago + S, EventKind.CLOSE, 0, 0, 0.0, 0.0),
+    ]
+    kernel.run(np.array(rows, EVENT), state)
+    hub = _engine_hub(kernel)
+    hub.continue_from(state)
+    silent, told = _play(hub, START + S + 1, 2)
+    assert np.isnan([silent.bid, silent.ask]).all()
+    assert (told.bid, told.ask) == (90.0, 91.0)
+    assert told.features[0] == pytest.approx(np.log(90.5 / 101.5))  # the features' memory is kept
+    assert hub.late == 0
+
+
+def test_values_of_a_series_from_before_the_start_are_passed_over() -> None:
+    kernel = FeatureKernel(["series_value@oi", "series_value@mood"], [_DEPTH], ("oi", "mood"))
+    oi = np.array([START - S, START - 1, START, START + S]), np.array([1.0, 2.0, 3.0, 4.0])
+    mood = np.array([START - 1, START + S + 1, START + 2 * S - 1]), np.array([0.1, 0.2, 0.3])
+    hub = _engine_hub(kernel, oi=oi, mood=mood)
+    bars = _play(hub, START + 1, 3)
+    np.testing.assert_array_equal(
+        [bar.features for bar in bars],
+        [[3.0, np.nan], [4.0, 0.3], [4.0, 0.3]],  # what comes at a close belongs to the bar after it
+    )
+    assert hub.late == 0
