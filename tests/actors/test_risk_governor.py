@@ -1,7 +1,8 @@
 """The governor's shell in a real backtest engine: its marks and liquidation, worked by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig, LogLevel
 from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import AccountType, BookType, Money, OmsType, Venue
+from nautilus_trader.model import AccountType, BookType, FundingRateUpdate, Money, OmsType, Venue
 
-from actors.governor import GovernorConfig
+from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from strategies import DeskConfig, TraderConfig
@@ -53,6 +54,15 @@ class Once:
         return ()
 
 
+class Turns(Once):
+    """Buys, sells what it has, buys again."""
+
+    def decide(self, view: Any) -> Decision:
+        if view.position:
+            return Decision("exit", "", (Place("exit", -1, view.position, reduce_only=True),))
+        return super().decide(view)
+
+
 def _run(
     prices: Sequence[float],
     quantity: float,
@@ -60,8 +70,15 @@ def _run(
     lows: Sequence[float] | None = None,
     liquidation: bool = True,
     inverse: bool = False,
+    policy: type[Once] = Once,
+    rates: Sequence[FundingRateUpdate] = (),
+    funding: list[tuple[Any, ...]] | None = None,
+    after: Callable[[BacktestEngine], None] = lambda engine: None,
 ) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
-    """Equity rows and decisions of one position over bars that close at ``prices``, on an L2 book."""
+    """Equity rows and decisions of one position over bars that close at ``prices``, on an L2 book.
+
+    ``funding`` receives settlements of ``rates``; ``after`` is called while the engine still stands.
+    """
     n = len(prices)
     instrument = inverse_perpetual() if inverse else linear_perpetual()
     currency, balance = (BTC, "10 BTC") if inverse else (USDT, "10000 USDT")
@@ -78,7 +95,9 @@ def _run(
         volatility=np.tile([0.01, 0.01, 1.0], (n, 1)),
         forecast=None,
     )
-    governor = GovernorConfig(PATIENT, instrument, currency, liquidation, 0, equity, [], guard)
+    governor = GovernorConfig(
+        PATIENT, instrument, currency, liquidation, 0, equity, [] if funding is None else funding, guard
+    )
     desk = DeskConfig(
         name="desk",
         settings=MomentumSettings(),
@@ -104,7 +123,7 @@ def _run(
             interval=S,
         )
     )
-    replay.trader.desks["desk"].policy = Once(quantity)  # type: ignore[assignment]
+    replay.trader.desks["desk"].policy = policy(quantity)  # type: ignore[assignment]
     engine = BacktestEngine(
         BacktestEngineConfig(
             shutdown_on_error=True,
@@ -127,8 +146,11 @@ def _run(
             engine.add_data(minute_like_bars(instrument, prices))
         else:
             engine.add_data([*book(instrument, prices, 1e6), *trades(instrument, prices)])
+        if rates:
+            engine.add_data(list(rates))
         engine.add_strategy(replay)
         engine.run(start=START, end=START + n * S + 2 * GRACE)
+        after(engine)
     finally:
         engine.dispose()
     assert guard.failures == []
@@ -174,3 +196,45 @@ def test_liquidation_can_be_switched_off() -> None:
     equity, decisions = _run([100, 100, 91, 91, 100], 1000, liquidation=False)
     assert {d["permit"] for d in decisions} == {"active"}
     assert equity[-1][3] == 1000
+
+
+def test_the_account_forgets_its_events_as_the_run_goes_on() -> None:
+    def kept(bars: int) -> int:
+        counts: list[int] = []
+
+        def count(engine: BacktestEngine) -> None:
+            counts.append(engine.cache.account_for_venue(Venue("SIM")).event_count)
+
+        _, decisions = _run([100.0] * bars, 10, policy=Turns, after=count)
+        assert [d["action"] for d in decisions] == ["enter", "exit"] * (bars // 2)
+        return counts[0]
+
+    assert kept(4) == kept(20)
+
+
+def test_each_settlement_is_logged_once_however_often_it_is_announced() -> None:
+    # 10 bought within the second bar: at 100 they pay 0.1 % of 1,000 a settlement, and then receive 0.2 %.
+    settlements = [START + 3 * S, START + 5 * S, START + 7 * S]
+    iid = linear_perpetual().id
+    rates = [
+        FundingRateUpdate(iid, Decimal(rate), ts - before, ts - before, None, ts)
+        for ts, rate in zip(settlements, ("0.001", "0.001", "-0.002"), strict=True)
+        for before in (S + S // 2, S, S // 2)
+    ]
+    funding: list[tuple[Any, ...]] = []
+    equity, _ = _run([100.0] * 8, 10, rates=rates, funding=funding)
+    assert [(ts, amount) for ts, _, amount in funding] == list(zip(settlements, (-1, -1, 2), strict=True))
+    assert [round(row[1] - equity[1][1], 9) for row in equity[2:]] == [-1, -1, -2, -2, 0, 0]
+
+
+def test_only_settlements_to_come_are_waited_for_and_each_by_one_timer() -> None:
+    alerts: list[int] = []
+    clock = SimpleNamespace(
+        timestamp_ns=lambda: 100, set_time_alert_ns=lambda name, at, callback: alerts.append(at)
+    )
+    instrument = linear_perpetual()
+    config = GovernorConfig(PATIENT, instrument, USDT, True, 0, [], [], RunGuard())
+    governor = RiskGovernor(SimpleNamespace(clock=clock), config)  # type: ignore[arg-type]
+    for settlement in (None, 99, 100, 300, 100, 300, 500):
+        governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal(0), 90, 90, None, settlement))
+    assert alerts == [101, 301, 501]
