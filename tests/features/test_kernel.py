@@ -302,6 +302,47 @@ def test_a_full_side_forgets_the_farthest_level() -> None:
     assert sizes[0, 0].tolist() == [25.0, 30.0, 40.0, 50.0]
 
 
+@pytest.mark.parametrize(("capacity", "span"), [(7, 30), (40, 200), (200, 300)])
+def test_a_deep_side_equals_a_dict_that_forgets_its_farthest(capacity: int, span: int) -> None:
+    # Sides fuller and emptier than the levels looked through one by one, changed anywhere and at both ends.
+    rng = np.random.default_rng(capacity)
+    shape = (1, 2, capacity)
+    keys, sizes, counts = np.zeros(shape, np.int64), np.zeros(shape), np.zeros((1, 2), np.int64)
+    expected: dict[int, float] = {}
+    fullest = 0
+    for i in range(6_000):
+        filling = i % 2_000 < 1_200  # then it is emptied again
+        size = float(rng.random() < 0.75) * (i + 1) if filling else float(rng.random() < 0.1) * (i + 1)
+        key = int(rng.integers(-span, span))
+        if expected and rng.random() < 0.4:
+            edge = max(expected) if rng.random() < 0.5 else min(expected)
+            key = edge + int(rng.integers(-1, 2))
+        set_level(keys, sizes, counts, 0, 0, key, size)
+        if size:
+            expected[key] = size
+            if len(expected) > capacity:
+                del expected[min(expected)]
+        else:
+            expected.pop(key, None)
+        n = counts[0, 0]
+        fullest = max(fullest, n)
+        assert list(zip(keys[0, 0, :n].tolist(), sizes[0, 0, :n].tolist(), strict=True)) == sorted(
+            expected.items()
+        )
+    assert fullest == capacity
+    assert counts[0, 1] == 0
+
+
+def test_thousands_of_levels_a_side_are_remembered() -> None:
+    bids = [(1, K.BID, float(price), 1.0 + price) for price in range(1, 5_001)]
+    asks = [(1, K.ASK, float(price), 1.0 + price) for price in range(5_002, 10_002)]
+    gone = [(2, kind, price, 0.0) for _, kind, price, _ in (*bids[1:], *asks[:-1])]
+    events = records(*bids, *asks, *gone, (SECOND, K.CLOSE, 0, 0))
+    table, quotes = FeatureKernel(["book_imbalance_1"], [PERP]).run(events)
+    assert quotes[0, 1:3].tolist() == [1.0, 10_001.0]
+    assert table.values[0, 0] == pytest.approx((2 - 10_002) / (2 + 10_002))
+
+
 @pytest.mark.parametrize("closes", [0, 2])
 def test_a_step_is_one_bar(closes: int) -> None:
     kernel = FeatureKernel(["log_return_1"], [PERP])
