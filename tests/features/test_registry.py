@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from features.kernel import FeatureKernel, StreamSpec
-from features.registry import Chosen, choose, feature, features
+from features.registry import Chosen, choose, feature, features, schema_hash
 
 TRADES = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv")))
 BOOK = StreamSpec("perp", 0.1, frozenset(("book", "depth")))
@@ -122,6 +123,18 @@ def test_the_hash_is_of_what_models_rely_on() -> None:
         FeatureKernel(names, [TRADES], bars={"kind": "clock", "interval": "5s"}),
     ]
     assert len({reference, *(other.schema_hash for other in others)}) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"needs": ("price", "clock")}, {"definition": "half of what it was"}, {"unit": "bps"}, {"window": 3}],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_hash_changes_with_each_part_of_a_declaration(change: dict[str, Any]) -> None:
+    declared = choose("log_return_10").feature
+    changed = dataclasses.replace(declared, **change)
+    hashes = [schema_hash([Chosen("log_return_10", one, 10, None)], {}) for one in (declared, changed)]
+    assert hashes[0] != hashes[1]
 
 
 def test_the_schema_describes_every_feature() -> None:
