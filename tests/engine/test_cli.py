@@ -229,6 +229,17 @@ def test_an_audit_with_a_leak_exits_with_1(
     assert json.loads(capsys.readouterr().out)["clean"] is True
 
 
+def test_a_backtest_never_imports_what_only_training_needs(file: str) -> None:
+    script = (
+        "import sys; from engine.cli import main; "
+        f"code = main(['backtest', {file!r}, '--json', '--no-report']); "
+        "print(code, sorted({'torch', 'onnx'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.splitlines()[-1:] == ["0 []"], done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
     shell = f"{sys.executable} -m engine.cli config schema | head -c 10"
     done = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
