@@ -148,14 +148,19 @@ def _amount(state):
 
 
 def test_a_session_goes_on_where_the_last_one_stopped(root, session, tmp_path):
-    left = SessionState.load(root / "state" / "toy.npz")
-    left.save(tmp_path / "state" / "toy.npz")
+    left, path = SessionState.load(root / "state" / "toy.npz"), tmp_path / "state" / "toy.npz"
     assert set(left.policies) == {"momentum", "grid"}
+    resting = json.dumps({"bars_held": 0, "cooldown": 1_000, "stop_distance": 0.123}).encode()
+    dataclasses.replace(left, policies={**left.policies, "momentum": resting}).save(path)
     run_live(
         _config(root, tmp_path, warmup="600s"), 3, loopback(root)
     )  # from nothing it would decide nothing
     assert set(_rows(tmp_path, "decisions")["regime"].to_pylist()[:2]) <= {"trend", "chop", "stress"}
-    assert _rows(tmp_path, "equity")["equity"][0].as_py() == _amount(left)
+    equity = _rows(tmp_path, "equity")["equity"]
+    assert equity[0].as_py() == _amount(left)
+    after = SessionState.load(path)
+    assert json.loads(after.policies["momentum"])["stop_distance"] == 0.123  # it rested on
+    assert after.parts["kernel"]["filled"] == left.parts["kernel"]["filled"] + len(equity)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +173,12 @@ def test_a_state_too_old_or_of_other_features_only_keeps_the_account(root, sessi
         "clock": {"last_bar": left.last_bar + 10**13},
         "features": {"identity": "another"},
     }[change]
+    left.parts["governor"]["governor"][0] *= 2  # the peak of its equity: half is lost since
     dataclasses.replace(left, **changes).save(tmp_path / "state" / "toy.npz")
     run_live(_config(root, tmp_path, warmup="1s"), 4, loopback(root))
-    assert len(_rows(tmp_path, "decisions")) > 0
-    assert _rows(tmp_path, "decisions")["regime"].to_pylist()[0] == "none"
+    decisions = _rows(tmp_path, "decisions")
+    assert decisions["regime"].to_pylist()[0] == "none"
+    assert set(decisions["permit"].to_pylist()) == {"halted"}
     assert _rows(tmp_path, "equity")["equity"][0].as_py() == _amount(left)
 
 
