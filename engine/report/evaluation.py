@@ -87,7 +87,7 @@ def print_evaluation(results: Results, console: Console | None = None) -> None:
         _print_table(console, "regimes", ("", ""), rows)
         moments = r["moments"]
         names = dict.fromkeys(name for values in moments.values() for name in values)
-        by_name = [(name, *(show(v.get(name), ",.4g") for v in moments.values())) for name in names]
+        by_name = [(_titled(name), *(show(v.get(name), ",.4g") for v in moments.values())) for name in names]
         _print_table(console, "moments of the next bar's log return by regime", ("", *moments), by_name)
         if "seeds" in r:
             markets = [
@@ -216,7 +216,12 @@ def _moments(moments: dict[str, dict[str, float]]) -> str:
         ]
         for label, values in moments.items()
     ]
-    return table(["regime", *names], rows)
+    return table(["regime", *map(_titled, names)], rows)
+
+
+def _titled(moment: str) -> str:
+    """``mean_bps`` as ``mean, bps``."""
+    return moment.replace("_", ", ")
 
 
 def _volatility(v: VolatilityResults, figures: dict[str, Figure]) -> list[str]:
