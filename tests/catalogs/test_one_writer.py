@@ -4,6 +4,7 @@ import contextlib
 import resource
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from catalogs.importing import run_import
@@ -134,6 +135,24 @@ def test_a_disk_that_is_full_is_reported_with_the_file(tmp_path):
             writer.close()
     assert not list(tmp_path.rglob("*.partial"))
     assert len(Catalog(tmp_path / "c").series("oi", "X")) == 20_000
+
+
+def test_a_write_that_fails_midway_leaves_nothing_behind(tmp_path, monkeypatch):
+    ts = T0 + np.arange(10)
+    honest = pq.write_table
+
+    def fails(table, where, **options):
+        honest(table.slice(0, 5), where, **options)
+        raise OSError("the cable was pulled")
+
+    with CatalogWriter(tmp_path) as writer:
+        monkeypatch.setattr(pq, "write_table", fails)
+        with pytest.raises(OSError, match="the cable was pulled"):
+            writer.series("oi", "X", ts, ts, np.ones(10))
+        monkeypatch.undo()
+        assert not [path for path in tmp_path.rglob("*") if "parquet" in path.name]
+        assert writer.series("oi", "X", ts, ts, np.ones(10)) == 10
+    assert len(Catalog(tmp_path).series("oi", "X")) == 10
 
 
 def test_a_synthetic_market_on_a_full_disk_names_the_file(tmp_path):
