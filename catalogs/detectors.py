@@ -225,8 +225,8 @@ class EmptyValues(Check):
 
 
 class Aggressors(Check):
-    """Sides of a healthy market are mixed: of a hundred trades or more, 99 in 100 on one side are a
-    recorder's fault.
+    """Sides of a healthy market are mixed: of a hundred trades or more, over 99 in 100 on one side are
+    a recorder's fault.
     """
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from catalogs.check import check_catalog
+from catalogs.detectors import Aggressors
 from catalogs.instruments import PerpetualSettings, SpotSettings
 from catalogs.writer import CatalogWriter
 
@@ -177,6 +178,19 @@ def test_aggressors(tmp_path, perp, clean):
     assert "100.0% of 3,000 trades say SELL" in found["trades", "one-sided trades"].detail
     clean["trades"][4][:] = 0
     assert set(_found(_write(tmp_path / "none", perp, clean))) == {("trades", "unknown aggressor")}
+
+
+@pytest.mark.parametrize(
+    ("buys", "sells", "found"),
+    [(99, 0, False), (100, 0, True), (0, 100, True), (198, 2, False), (199, 1, True), (1, 199, True)],
+)
+def test_trades_are_one_sided_from_a_hundred_on_with_more_than_99_in_100(buys, sells, found):
+    check = Aggressors()
+    sides = ["BUY"] * buys + ["SELL"] * sells + ["NO_AGGRESSOR"] * 50  # of which nothing is known
+    for part in np.array_split(np.array(sides), 3):
+        check.add(pa.table({"aggressor_side": pa.array(part).dictionary_encode()}), np.arange(len(part)))
+    defects = {finding.defect for finding in check.findings(len(sides))}
+    assert defects == {"unknown aggressor"} | ({"one-sided trades"} if found else set())
 
 
 def test_off_market_prints(tmp_path, perp, clean):
