@@ -1,6 +1,7 @@
 """What an import leaves out or refuses: prices that are none, aggressors unknown, files that overlap."""
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from catalogs import feeds
 from catalogs.importing import run_import
 from catalogs.mapping import ImportMapping, MappingError
 from catalogs.overlaps import SeenIds
 from catalogs.reader import Catalog
+from catalogs.summary import Tally
 
 MS, SECOND = 1_000_000, 1_000_000_000
 T0 = 1_700_000_000_000  # ms
@@ -171,6 +174,20 @@ def test_overlapping_files_of_updates_do_not_break_the_book(root, tmp_path, rule
     assert sequence == [99] * 3 + [i for i in range(100 - (rule == "previous"), 121) for _ in "ba"]
 
 
+def test_a_file_of_updates_inside_an_earlier_one_does_not_break_the_book(root, tmp_path):
+    _snapshot(root / "snapshot.parquet")
+    for n, ids in enumerate((range(99, 113), range(103, 110), range(106, 121))):
+        _diffs(root / f"diffs-{n}.parquet", np.array(ids))
+    time = 'time = { event = "t", unit = "ms", max_late = "5s" }'
+    mapping = _table("book_diffs", time + DIFFS.replace("RULE", "previous"), "diffs*.parquet")
+    summary = run_import(mapping, root, tmp_path / "c")
+    notes = summary.tally("deltas", ID).notes
+    assert notes["updates repeated from an earlier file: left out"] == 7 + 7
+    assert notes["breaks in the sequence: book cleared"] == 0
+    (table,) = Catalog(tmp_path / "c").batches(ID, "deltas")
+    assert table["sequence"].to_pylist() == [99] * 3 + [i for i in range(99, 121) for _ in "ba"]
+
+
 def test_a_venue_that_numbers_anew_breaks_the_book(root, tmp_path):
     _snapshot(root / "snapshot.parquet")
     _diffs(root / "diffs-1.parquet", np.arange(99, 113))
@@ -180,3 +197,27 @@ def test_a_venue_that_numbers_anew_breaks_the_book(root, tmp_path):
     )
     assert summary.tally("deltas", ID).notes["breaks in the sequence: book cleared"] == 1
     assert any("update 3 does not follow 112" in line for line in summary.warnings)
+
+
+@pytest.mark.parametrize("distinct", [1, 4, 40])
+def test_rows_of_one_time_are_never_written_apart(monkeypatch, distinct):
+    monkeypatch.setattr(feeds, "_CHUNK", 10)
+    rng = np.random.default_rng(distinct)
+    ts = np.sort(rng.integers(0, distinct, 100))
+    value = rng.random(100)
+    written = []
+
+    def write(ts_event, ts_init, value):
+        written.append((ts_event, ts_init, value))
+        return len(ts_init) - 1  # as if one row of each had been there
+
+    tally = Tally("series", "X")
+    sink = feeds.Sink(write, tally)
+    for part in np.array_split(np.arange(100), [3, 3, 9, 31, 33, 90]):
+        sink.add(ts[part] - 5, ts[part], {"value": value[part]})
+    sink.finish()
+    for n, column in enumerate((ts - 5, ts, value)):
+        np.testing.assert_array_equal(np.concatenate([chunk[n] for chunk in written]), column)
+    assert all(before[1][-1] < after[1][0] for before, after in pairwise(written))
+    assert len(written) > 1 or distinct == 1
+    assert (tally.added, tally.present) == (100 - len(written), len(written))
