@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,14 +85,17 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
         )
     source = source or venue_source(config.live)
     wanted = [config.data.streams[alias].instrument for alias in config.data.aliases]
-    folder = new_run_folder(config.backtest.runs, config.name)
+    folder = None
     try:
-        with _interruptible():
+        with _interruptible() as from_now_on:
+            folder = new_run_folder(config.backtest.runs, config.name)
+            from_now_on()
             instruments = find_instruments(config.live, source, wanted, folder)
             recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
             session = Session(config, config.live, source, folder, recorder)
     except BaseException:
-        shutil.rmtree(folder)  # nothing has run
+        if folder is not None:
+            shutil.rmtree(folder)  # nothing has run
         raise
     session.run(seconds)
     return 0
@@ -341,20 +344,31 @@ def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, if it was lost in some callback at the end."""
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt once the function it gives was called: until then they wait.
+
+    They raise at the end if it was lost in some callback.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
-    came = []
+    came: list[int] = []
+    waiting = True
 
     def interrupt(number: int, _frame: Any) -> None:
         came.append(number)
-        raise KeyboardInterrupt
+        if not waiting:
+            raise KeyboardInterrupt
+
+    def from_now_on() -> None:
+        nonlocal waiting
+        waiting = False
+        if came:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield from_now_on
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

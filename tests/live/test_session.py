@@ -250,6 +250,20 @@ def test_a_signal_before_the_session_runs_ends_it_without_a_trace(root, tmp_path
     assert set((root / "runs").glob("*")) == known
 
 
+def test_a_signal_while_the_run_folder_is_made_leaves_no_folder(root, tmp_path, monkeypatch):
+    make = engine.live.new_run_folder
+
+    def interrupted(*args):
+        folder = make(*args)
+        signal.raise_signal(signal.SIGINT)
+        return folder
+
+    monkeypatch.setattr(engine.live, "new_run_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_live(_config(root, tmp_path), 3, loopback(root))
+    assert not list((tmp_path / "runs").glob("*"))
+
+
 def test_bars_of_volume_close_in_order_each_where_a_trade_filled_it(root, tmp_path):
     config = toy_config(
         root,
