@@ -1,5 +1,6 @@
 """Volatility recursions against arch, closed forms against simulation, and the three laws on every filter."""
 
+import dataclasses
 import math
 import typing
 
@@ -11,7 +12,7 @@ import volatility
 from features.causal import Chain
 from features.table import FeatureTable
 from tests.conformance import check_laws
-from volatility.base import Level, VolatilitySettings
+from volatility.base import NEUTRAL, Level, VolatilitySettings, calibrated, training_rows
 from volatility.egarch import EgarchFilter, EgarchSettings, shock_moments
 from volatility.ewma import EwmaSettings
 from volatility.garch import GarchFilter, GarchSettings
@@ -19,6 +20,12 @@ from volatility.gate import GateFilter, GateSettings
 from volatility.har import HarSettings
 from volatility.scores import qlike, realized_variance
 
+EVERY_KIND = [
+    EgarchSettings(horizon=12),
+    GarchSettings(horizon=12),
+    EwmaSettings(horizon=12),
+    HarSettings(horizon=12),
+]
 SCALE = 1e-3  # returns of arch's unit-variance simulations become log returns of a liquid market
 MINUTE = 60 * 10**9
 
@@ -123,6 +130,26 @@ def test_egarch_fit_stands_flat_runs_and_freak_prints() -> None:
     assert qlike(forecast[:, 0] ** 2, realized) < qlike(constant, realized)
 
 
+def test_egarch_leaves_zero_returns_out_of_its_likelihood(table: FeatureTable, egarch: EgarchFilter) -> None:
+    returns = table.column("log_return_1")
+    still = np.insert(returns, np.random.default_rng(3).integers(0, len(returns), 2_000), 0.0)
+    fitted = EgarchSettings(horizon=20).fit(table_of(still), 0)
+    names = ("omega", "alpha", "gamma", "beta", "nu")
+    assert [getattr(fitted, n) for n in names] == [getattr(egarch, n) for n in names]
+
+
+def test_egarch_goes_ten_times_beyond_the_training_spans_extremes_and_no_further(
+    table: FeatureTable, egarch: EgarchFilter
+) -> None:
+    returns = table.column("log_return_1")
+    model = ZeroMean(returns / SCALE, volatility=EGARCH(1, 1, 1), distribution=StudentsT(), rescale=False)
+    seen = arch_volatility(model, scaled_parameters(egarch))
+    freak = np.array([[0.0], [0.9], [-0.9]])
+    np.testing.assert_allclose(egarch.run(freak)[1:, 1], 10 * seen.max(), rtol=1e-8)
+    calm = dataclasses.replace(egarch, omega=egarch.omega - 1.0)  # comes to rest far below what was seen
+    np.testing.assert_allclose(calm.run(np.zeros((2_000, 1)))[-1, 1], seen.min() / 10, rtol=1e-8)
+
+
 def test_garch_equals_arch_and_its_analytic_forecast(table: FeatureTable) -> None:
     returns = table.column("log_return_1")
     fitted = GarchSettings(horizon=15).fit(table, 0)
@@ -188,16 +215,58 @@ def test_level_is_the_factor_with_the_lowest_loss(table: FeatureTable) -> None:
     assert qlike(forecast, realized) < min(qlike(0.97 * forecast, realized), qlike(1.03 * forecast, realized))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        EgarchSettings(horizon=12),
-        GarchSettings(horizon=12),
-        EwmaSettings(horizon=12),
-        HarSettings(horizon=12),
-    ],
-    ids=lambda s: s.kind,
-)
+@pytest.mark.parametrize("settings", EVERY_KIND, ids=lambda s: s.kind)
+def test_forecast_is_kept_within_what_training_realized(
+    table: FeatureTable, settings: VolatilitySettings
+) -> None:
+    fitted: typing.Any = settings.fit(table, 0)
+    rows = table.columns(fitted.inputs)
+    realized = np.array([np.sum(rows[t + 1 : t + 13, 0] ** 2) for t in range(len(rows) - 12)])
+    least, most = realized.min() / 4, realized.max()
+
+    def raw(xs: np.ndarray) -> np.ndarray:
+        return dataclasses.replace(fitted, level=NEUTRAL).run(xs)[:, 0] ** 2
+
+    factor = np.nanmean(realized / raw(rows)[:-12])  # which stays within them here
+    wild = rows[:3_000].copy()
+    wild[500:520, 0] = 0.5
+    wild[1_000:, 0] = 0.0
+    before = raw(wild)
+    assert np.nanmax(before) > most
+    np.testing.assert_allclose(fitted.run(wild)[:, 0] ** 2, factor * np.clip(before, least, most), rtol=1e-9)
+    if settings.kind in ("ewma", "har"):  # the others come to rest within them
+        assert np.nanmin(before) < least
+
+
+def test_the_level_is_measured_on_forecasts_kept_within_bounds() -> None:
+    returns = np.array([1.0, 1.0, 1.0, 4.0, 1.0, 1.0, 1.0, 1.0]) * SCALE
+    fitted = calibrated(GarchFilter(("r",), 1, 0.0, 1.0, 0.0, SCALE**2), returns[:, None])
+    # The forecast is the last square, and what came lies between 1 and 16, so nothing is cut.
+    expected = np.mean([1, 1, 16, 1 / 16, 1, 1, 1])
+    assert fitted.level == pytest.approx((expected, SCALE**2 / 4, 16 * SCALE**2))
+    twice = calibrated(GarchFilter(("r",), 1, 0.0, 2.0, 0.0, SCALE**2), returns[:, None])
+    # Twice the last square would be 32; it is cut to 16.
+    expected = np.mean([1 / 2, 1 / 2, 16 / 2, 1 / 16, 1 / 2, 1 / 2, 1 / 2])
+    assert twice.level == pytest.approx((expected, SCALE**2 / 4, 16 * SCALE**2))
+
+
+@pytest.mark.parametrize("settings", EVERY_KIND, ids=lambda s: s.kind)
+def test_both_forecasts_of_white_returns_are_their_deviation(settings: VolatilitySettings) -> None:
+    table = table_of(np.random.default_rng(6).standard_normal(6_000) * SCALE)
+    fitted = settings.fit(table, 0)
+    horizon, bar = np.median(fitted.run(table.columns(fitted.inputs))[2_000:], axis=0)
+    assert horizon == pytest.approx(SCALE * math.sqrt(12), rel=0.05)
+    assert bar == pytest.approx(SCALE, rel=0.05)
+
+
+def test_the_fit_is_on_the_last_rows() -> None:
+    returns = egarch_returns(3_000)
+    returns[-5] = np.nan
+    rows = training_rows(table_of(returns), GarchSettings(max_rows=1_000))
+    np.testing.assert_array_equal(rows[:, 0], np.delete(returns[-1_000:], -5))
+
+
+@pytest.mark.parametrize("settings", EVERY_KIND, ids=lambda s: s.kind)
 def test_laws_hold(table: FeatureTable, settings: VolatilitySettings) -> None:
     fitted = settings.fit(table, 0)
     assert fitted.inputs == settings.columns

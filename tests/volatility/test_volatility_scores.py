@@ -41,3 +41,17 @@ def test_diebold_mariano_against_the_plain_t_statistic_and_under_the_null() -> N
         d = np.convolve(rng.standard_normal(1_029), np.ones(30), mode="valid")
         rejected += diebold_mariano(d, np.zeros(1_000), 30)[1] < 0.05
     assert rejected < 40
+
+
+@pytest.mark.parametrize("horizon", [1, 4, 90])
+def test_diebold_mariano_is_the_mean_over_its_newey_west_error(horizon: int) -> None:
+    rng = np.random.default_rng(4)
+    a, b = np.convolve(rng.standard_normal(63), np.ones(4), mode="valid") + 0.5, rng.standard_normal(60)
+    d = a - b
+    # The variance of a mean is the sum over all pairs; a pair `lag` bars apart has the weight of Bartlett.
+    lag = np.abs(np.subtract.outer(np.arange(60), np.arange(60)))
+    weight = np.clip(1 - lag / (horizon + 1), 0, None)
+    error = math.sqrt((d - d.mean()) @ weight @ (d - d.mean())) / 60
+    statistic, p = diebold_mariano(np.append(a, np.nan), np.append(b, 1.0), horizon)
+    assert statistic == pytest.approx(d.mean() / error)
+    assert p == pytest.approx(math.erfc(abs(d.mean() / error) / math.sqrt(2)))
