@@ -34,8 +34,8 @@ class HmmSettings(RegimeSettings):
     from different starting points, of which the likeliest with all three names wins. ``stickiness``: prior
     transitions of each state to itself, as a share of the training bars. ``clip``: standard deviations at
     which standardised features are cut, so that one freak value cannot carry a verdict. ``min_variance``:
-    floor of a state's variances, where one is the feature's variance over all bars. ``max_rows``: a longer
-    span is thinned to this many bars, in blocks.
+    floor of a state's variance in any direction, where one is the feature's variance over all bars.
+    ``max_rows``: a longer span is thinned to this many bars, in blocks.
     """
 
     kind: Literal["hmm"] = "hmm"
@@ -164,6 +164,20 @@ class HmmSettings(RegimeSettings):
         """
         from hmmlearn.hmm import GaussianHMM
 
+        class Floored(GaussianHMM):
+            """Keeps every state's variance at ``min_covar`` or above, in every direction; hmmlearn heeds it
+            only where it chooses the starting point itself."""
+
+            def _do_mstep(self, stats: dict[str, Any]) -> None:
+                super()._do_mstep(stats)
+                variances, directions = np.linalg.eigh(self.covars_)  # type: ignore[has-type]
+                if np.all(variances >= self.min_covar):
+                    return
+                raised = np.maximum(variances, self.min_covar)[:, None, :] * directions
+                covariances = raised @ directions.transpose(0, 2, 1)
+                is_diagonal = self.covariance_type == "diag"
+                self.covars_ = np.einsum("kii->ki", covariances) if is_diagonal else covariances
+
         rng = np.random.default_rng([seed, start])
         wild_share, trend_share = rng.uniform((0.03, 0.3), (0.25, 0.7)) if start else (0.1, 0.4)
         wild = dispersion >= np.quantile(dispersion, 1 - wild_share)
@@ -181,7 +195,7 @@ class HmmSettings(RegimeSettings):
             means.append(z[row])
             variances.append(z.var(axis=0))
         k = self.n_states
-        model = GaussianHMM(
+        model = Floored(
             n_components=k,
             covariance_type=self.covariance,
             min_covar=self.min_variance,

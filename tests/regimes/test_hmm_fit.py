@@ -93,6 +93,26 @@ def test_stickiness_counts_as_so_many_bars_more_that_a_state_stayed(stickiness, 
     np.testing.assert_allclose(1 - staying, 10 / left_in, rtol=0.15)
 
 
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_no_state_is_narrower_than_the_least_variance(covariance) -> None:
+    table, path = market()
+    table.values[path == 0, 0] = 0.01  # a quiet state stands still in the direction
+    settings = HmmSettings(features=FEATURES, n_states=3, starts=1, covariance=covariance)
+    for least in (1e-3, 1e-2):
+        fitted = settings.model_copy(update={"min_variance": least}).fit_posterior(table, 7)
+        variances = np.diagonal(fitted.covariances, axis1=1, axis2=2)[:, 0]
+        assert variances[fitted.names.index("chop")] == pytest.approx(least, rel=0.05)
+        assert sorted(variances)[1] > 2 * least
+
+
+def test_features_that_move_as_one_in_a_state_leave_it_the_least_variance() -> None:
+    table, path = market()
+    table.values[path == 0, 0] = table.values[path == 0, 1]
+    fitted = HmmSettings(features=FEATURES, n_states=3, starts=1, min_variance=1e-2).fit_posterior(table, 7)
+    chop = np.linalg.eigvalsh(fitted.covariances[fitted.names.index("chop")])
+    assert chop[0] == pytest.approx(1e-2, rel=1e-3)
+
+
 def test_the_model_never_sees_a_feature_beyond_the_clip(monkeypatch) -> None:
     table, path = market()
     table.values[5] = 1e9, 1e9
