@@ -231,6 +231,18 @@ def test_a_state_is_stress_that_is_nearer_to_the_highest_than_to_the_rest(second
     assert problems == ()
 
 
+@pytest.mark.parametrize(("highest", "stressed"), [(1.49, False), (1.51, True)])
+def test_stress_is_half_again_as_volatile_as_the_rest_unless_told_otherwise(
+    highest: float, stressed: bool
+) -> None:
+    weights, level = np.repeat(np.eye(3), 2, axis=0), np.repeat([1.0, 1.0, highest], 2)
+    direction = level * np.repeat([1.0, 5.0, 1.0], 2)
+    names, _ = name_states(weights, direction, level, NamingSettings())
+    assert names == ("chop", "trend", "stress" if stressed else "chop")
+    told, _ = name_states(weights, direction, level, NamingSettings(stress_ratio=1.6))
+    assert told == ("chop", "trend", "chop")
+
+
 def test_naming_says_what_is_lacking() -> None:
     weights = np.repeat(np.eye(3), 2, axis=0)
     names, problems = name_states(weights, np.ones(6), np.ones(6), NamingSettings())
