@@ -88,6 +88,29 @@ def test_scaler_has_seen_the_training_slice_alone(fitted):
     np.testing.assert_allclose(model.std, training_slice.std(axis=0))
 
 
+def test_the_latest_slice_of_the_span_calibrates_and_teaches_nothing_else():
+    table, price = market(N_TRAIN, 13, signal=1e-3)
+    late = round(0.85 * N_TRAIN) + SETTINGS.horizon
+    wilder = price.copy()
+    wilder[late:] = price[late] * (price[late:] / price[late]) ** 2
+    quick = SETTINGS.model_copy(update={"training": TrainingSettings(epochs=2, samples=2_048, batch=64)})
+    rates, odds = [], []
+    for prices in (price, wilder):
+        p = fit(quick, table, prices).run(table.values)
+        happened = labels(forward_returns(prices, quick.horizon), quick.threshold)
+        slice_ = np.arange(late + quick.window, N_TRAIN - quick.horizon)
+        # Maximum likelihood makes the mean probability of a move the share of moves in the slice, nearly so
+        # with a little ridge.
+        rates.append(np.isin(happened[slice_], (0, 1)).mean())
+        assert p[slice_].sum(axis=1).mean() == pytest.approx(rates[-1], abs=0.01)
+        odds.append(np.log(p[quick.window :, 0] / p[quick.window :, 1]))
+    assert rates[1] > rates[0] + 0.1
+    # What was learned is the same: logits differ by the slope of the calibration alone.
+    slope = odds[1] @ odds[0] / (odds[0] @ odds[0])
+    np.testing.assert_allclose(odds[1], slope * odds[0], atol=1e-3)
+    assert slope != pytest.approx(1.0, abs=0.02)
+
+
 def test_the_graph_is_an_lstm_in_numpy(fitted):
     """Against the equations of the cell, with the weights read out of the graph."""
     import onnx

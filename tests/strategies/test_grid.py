@@ -8,7 +8,7 @@ from nautilus_trader.model import QuoteTick
 
 from strategies.governor import RiskSettings
 from strategies.grid import GridSettings
-from strategies.policy import PolicyContext
+from strategies.policy import PolicyContext, WorkingOrder
 from strategies.sizing import ContractSpec, SizingSettings
 from tests.strategies.tiny_market import (
     CHOP,
@@ -277,6 +277,33 @@ def test_inventory_shifts_the_ladder_against_itself_and_the_range_stays_with_the
         for price in (97.1, 96.9)  # spacing 0.988: 2.96 from 100
     )
     assert (inside, outside) == (False, True)
+
+
+def test_a_pause_is_neither_broken_into_nor_made_longer():
+    """With an exit that the book has not filled, and the price still far out."""
+    settings = GRID.model_copy(update={"fair_half_life": 1000.0, "pause": 4 * S})
+    policy = settings.policy(
+        PolicyContext(ContractSpec.of(linear_perpetual()), RiskSettings(), 365.0, 1, 0.0002)
+    )
+    policy.fair, policy.bars_seen, policy.spacing, policy.center = 100.0, 10**6, 1.0, 100.0
+    leaving = WorkingOrder("O-1", "exit", -1, 5.0, np.nan, True, False)
+    said = []
+    for i in range(6):
+        view = SimpleNamespace(
+            ts=START + i * S, price=90.0, position=5.0, orders=(leaving,), volatility=0.01, risk_on=True
+        )
+        said.append(policy.decide(view).reason)
+    pausing = "range broken, pausing"
+    assert said == ["range broken", pausing, pausing, pausing, "range broken", pausing]
+
+
+def test_a_range_with_nothing_in_it_does_not_break():
+    settings = GRID.model_copy(update={"fair_half_life": 1000.0})
+    policy = settings.policy(
+        PolicyContext(ContractSpec.of(linear_perpetual()), RiskSettings(), 365.0, 1, 0.0002)
+    )
+    policy.fair, policy.bars_seen, policy.spacing = 100.0, 10**6, 1.0
+    assert not policy._broken(SimpleNamespace(price=90.0, position=0.0, orders=()))
 
 
 def _view(price):

@@ -111,11 +111,14 @@ def test_caps_hold_against_a_policy_that_never_stops():
     assert played.decisions[-1]["reason"] == "enter refused: exposure_cap"
 
 
-def test_free_margin_cuts_what_equity_would_allow():
+@pytest.mark.parametrize(
+    ("told", "size"), [({}, 2.0), ({"risk_on": False}, 1.5), ({"size_factor": 0.25}, 0.5)]
+)
+def test_free_margin_cuts_what_equity_would_allow(told, size):
     # The account holds 100, whatever the governor says: at 2x that carries two contracts of 100.
-    risk = RiskSettings(leverage_risk_on=2.0, stop=STOP.stop)
-    played = play(MOMENTUM, [100.0] * 3, lambda i: Says(**UP), balance="100 USDT", risk=risk)
-    assert (played.at(0)["size"], played.at(0)["bound"]) == (2.0, "margin")
+    risk = RiskSettings(leverage_risk_on=2.0, leverage_risk_off=1.5, stop=STOP.stop)
+    played = play(MOMENTUM, [100.0] * 3, lambda i: Says(**UP, **told), balance="100 USDT", risk=risk)
+    assert (played.at(0)["size"], played.at(0)["bound"]) == (size, "margin")
 
 
 def test_what_another_strategy_holds_uses_up_the_cap():

@@ -1,5 +1,6 @@
 """Sizing rules and caps against hand-worked numbers, for linear and inverse contracts."""
 
+import dataclasses
 import math
 
 import pytest
@@ -154,6 +155,12 @@ def test_minimums():
     assert LINEAR.below_minimum(0.001, 4_000) == "min_notional"
     assert LINEAR.below_minimum(0.001, 5_000) == ""
     assert INVERSE.below_minimum(100, 10_000) == ""
+    # A contract of 1 USD: 400 of them are 400 USD at any price, though 0.04 BTC at one and 0.01 at another.
+    inverse = dataclasses.replace(INVERSE, min_notional=400.0)
+    for price in (0.5, 10_000, 40_000):
+        assert inverse.below_minimum(300, price) == "min_notional"
+        assert inverse.below_minimum(400, price) == ""
+    assert dataclasses.replace(inverse, multiplier=10.0).below_minimum(100, 10_000) == ""
 
 
 @given(equity, price, st.floats(0.01, 0.3), st.floats(0.1, 3), st.floats(0.2, 0.5), st.floats(0.05, 0.2))
