@@ -1,5 +1,6 @@
 """What a backtest charges, pays and allows, recounted from its own records and from the catalog."""
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ def test_every_fill_pays_the_fee_of_its_side_of_the_book(run: dict[str, pd.DataF
     assert set(fills["maker"]) == {True, False}
     rate = np.where(fills["maker"], _MAKER, _TAKER)
     np.testing.assert_allclose(fills["fee"], fills["qty"] * fills["price"] * rate, atol=1e-8)
+
+
+def test_the_grid_knows_what_a_maker_pays(trained: RunConfig) -> None:
+    venue = trained.venue.model_copy(update={"maker_fee": Decimal("0.001")})
+    config = trained.model_copy(update={"venue": venue})
+    outcome = play(Market(config), Market(config).models(), "replay")
+    assert not outcome.failures
+    sent = pd.DataFrame(outcome.orders).iloc[:, [0, 2, 3, 4, 6]]
+    sent.columns = pd.Index(["ts", "desk", "side", "kind", "price"])
+    quotes = sent[(sent["desk"] == "grid") & (sent["kind"] == "limit")]
+    first = quotes[quotes["ts"] == quotes["ts"].min()]
+    steps = first.groupby("side")["price"].apply(lambda prices: np.diff(np.sort(prices)).min() / prices.max())
+    # A round trip of one level costs two fees of 0.1 %: levels stand that far apart, where they were drawn.
+    assert steps.to_dict() == {"buy": pytest.approx(0.002, rel=0.02), "sell": pytest.approx(0.002, rel=0.02)}
 
 
 def test_funding_is_paid_once_a_settlement_on_what_was_held(

@@ -16,10 +16,13 @@ import engine.training
 import regimes.rules
 import volatility.ewma
 import volatility.gate
+from actors.guard import RunGuard
+from engine.assembly import assemble
 from engine.backtest import play
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market
+from engine.runs import RunLogs
 from engine.training import train, windows
 from features.registry import choose
 from features.settings import parse_time
@@ -215,6 +218,47 @@ def test_nothing_at_or_after_the_end_is_read(
         START,
         SPLIT,
     )  # bars by their close: the last holds what came before the end
+
+
+VOLUME, DOLLAR = "bars={kind='volume', size=0.5}", "bars={kind='dollar', size=30000.0}"
+
+
+@pytest.mark.parametrize("bars", ["bars.interval=1s", VOLUME])
+def test_a_fit_is_the_same_on_a_catalog_that_ends_with_its_span(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars: str
+) -> None:
+    (whole,) = train(small_market.config(catalog, tmp_path / "whole", bars))
+    monkeypatch.setattr(engine.training, "Market", lambda config: Market(config, until=SPLIT + 1))
+    (cut,) = train(small_market.config(catalog, tmp_path / "cut", bars))
+    told, expected = (json.loads((folder / "manifest.json").read_text()) for folder in (whole, cut))
+    assert told["metrics"]["bars"] == expected["metrics"]["bars"] > 900
+    assert told["files"] == expected["files"]
+
+
+@pytest.mark.parametrize("bars", [VOLUME, DOLLAR])
+def test_event_bars_are_annualised_by_how_many_the_training_span_had(
+    catalog: Path, tmp_path: Path, bars: str
+) -> None:
+    config = small_market.config(catalog, tmp_path, bars)
+    (folder,) = train(config)
+    market = Market(config)
+    ts = market.features(START, SPLIT).table.ts
+    a_year = (len(ts) - 1) / ((ts[-1] - ts[0]) / (365 * 86_400e9))
+    assert json.loads((folder / "manifest.json").read_text())["metrics"]["bars_per_year"] == a_year
+    assert _bars_per_year(config) == {a_year}
+    assert not 0.9 < a_year / (365 * 86_400) < 1.1
+
+
+def test_clock_bars_are_annualised_by_their_interval(trained: RunConfig) -> None:
+    assert _bars_per_year(trained) == {365 * 86_400}
+
+
+def _bars_per_year(config: RunConfig) -> set[float]:
+    """What the desks are told."""
+    market = Market(config)
+    spans = {"first": market.data_start(SPLIT), "trade_from": SPLIT, "end": END}
+    component = assemble(market, market.models(), "replay", RunLogs(), RunGuard(), **spans)
+    return {desk.config.bars_per_year for desk in component.trader.desks.values()}
 
 
 def test_a_network_without_torch_says_how_to_install_it(
