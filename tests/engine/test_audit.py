@@ -16,6 +16,7 @@ from engine.pipeline import BarSeries, Market
 from engine.stages import Stage
 from features.causal import State
 from strategies.policy import Decision, MarketView
+from strategies.records import DECISION_COLUMNS
 
 RNG = np.random.default_rng(3)
 TS = np.arange(1, 401) * 10
@@ -68,6 +69,18 @@ def test_a_row_that_only_the_future_brings_is_a_leak() -> None:
 
     result = audit(late, 0, 4000, cuts=1, seed=1)
     assert [(leak.column, leak.ts) for leak in result.leaks] == [("decisions/s/action", 700)]
+
+
+def test_a_decision_is_known_a_grace_after_its_bar_closed() -> None:
+    rows = [
+        tuple({"ts": ts, "strategy": name}.get(column, i) for column in DECISION_COLUMNS)
+        for i, (ts, name) in enumerate([(10, "a"), (10, "b"), (20, "a"), (30, "a")])
+    ]
+    said = engine.audit._decisions(rows, grace=3)
+    assert said["decisions/a/size"].ts.tolist() == [13, 23, 33]
+    assert said["decisions/a/size"].values.tolist() == [0, 2, 3]
+    assert said["decisions/b/ts"].ts.tolist() == [13]
+    assert said["decisions/b/ts"].values.tolist() == [10]
 
 
 # -- the engine ------------------------------------------------------------------------------------------

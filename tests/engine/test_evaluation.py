@@ -1,23 +1,30 @@
 """Evaluation: models judged out of sample, against the truth where the market is synthetic."""
 
+import dataclasses
 import itertools
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import small_market
+from sklearn.metrics import roc_auc_score
+from small_market import START
 
+import engine.evaluation
 from catalogs.synth import SynthSettings, read_truth, synthesize
+from engine.bundles import Models
 from engine.cli import main
 from engine.config import RunConfig, load_config, load_settings, settings_from, to_toml
 from engine.errors import BeaufortError
 from engine.evaluation import evaluate, true_path
-from engine.pipeline import Market, run_stages
+from engine.pipeline import Market, StageTables, run_stages
 from engine.report import jsonable, write_evaluation
 from engine.training import train
 from features.messages import REGIMES
+from features.table import FeatureTable
 from volatility.garch import GarchSettings
 
 
@@ -54,6 +61,61 @@ def test_models_are_judged_on_the_span_they_were_not_trained_on(trained: RunConf
     json.dumps(jsonable(results), allow_nan=False)
     write_evaluation(results, tmp_path / "page.html")
     assert "</html>" in (tmp_path / "page.html").read_text()
+
+
+def test_the_forecaster_is_judged_by_what_came_on_each_side(trained: RunConfig) -> None:
+    results = evaluate(trained)["forecaster"]
+    market = Market(trained)
+    series = market.features(market.data_start(small_market.SPLIT), small_market.END)
+    said = run_stages(market.models(), series.table).forecast
+    assert said is not None
+    both = pd.DataFrame({"up": said.column("p_up"), "down": said.column("p_down")}, index=said.ts)
+    log_price = pd.Series(np.log(series.price), index=said.ts)
+    both["move"] = log_price.shift(-30) - log_price
+    both = both[both.index > small_market.SPLIT].dropna()
+    happened = {"up": both["move"] > 1e-4, "down": both["move"] < -1e-4}  # cost_bps is one
+    assert happened["up"].mean() != happened["down"].mean()
+    assert results["observations"] == len(both)
+    for side, came in happened.items():
+        assert results["auc"][side] == pytest.approx(roc_auc_score(came, both[side]))
+        assert results["brier"][side] == pytest.approx(((both[side] - came) ** 2).mean())
+        assert results["brier_base"][side] == pytest.approx(came.var(ddof=0))
+        observed = [b["observed"] * b["count"] for b in results["reliability"][side]]
+        assert sum(observed) == pytest.approx(came.sum())
+
+
+def test_baselines_have_seen_the_warm_up_when_they_are_scored(trained: RunConfig) -> None:
+    series = evaluate(trained)["volatility"]["series"]
+    market = Market(trained)
+    returns = market.features(market.data_start(small_market.SPLIT), small_market.END).table
+    learned = market.features(START, small_market.SPLIT).table
+    fitted = GarchSettings(horizon=30).fit(learned, trained.seed)
+    forecast = dict(zip(returns.ts.tolist(), fitted.run(returns.columns(fitted.inputs))[:, 0], strict=True))
+    assert series["ts"][0] == small_market.SPLIT + 10**9
+    assert series["forecasts"]["garch"].tolist() == [forecast[ts] for ts in series["ts"].tolist()]
+
+
+def test_bars_without_a_decision_count_in_the_lag_and_in_nothing_else(
+    trained: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = read_truth(trained.data.catalog)
+    honest = engine.evaluation.run_stages
+
+    def late(models: Models, table: FeatureTable) -> StageTables:
+        """The truth, but undecided in the first seven bars of each regime."""
+        stages = honest(models, table)
+        path = true_path(truth, table.ts)
+        decided = np.all([path == np.roll(path, k) for k in range(8)], axis=0)
+        values = stages.regime.values.copy()
+        values[:, stages.regime.names.index("regime")] = np.where(decided, path, np.nan)
+        return dataclasses.replace(stages, regime=dataclasses.replace(stages.regime, values=values))
+
+    monkeypatch.setattr(engine.evaluation, "run_stages", late)
+    found = evaluate(trained)["regimes"]
+    assert len(found["lags"]) > 0
+    assert set(found["lags"]) == {7.0}
+    assert found["accuracy"] == 1.0
+    assert np.sum(found["confusion"]) == 600 - 7 * len(found["lags"])
 
 
 def test_the_true_path_is_that_of_the_second_before_the_close(catalog: Path) -> None:

@@ -1,17 +1,20 @@
 """What a backtest charges, pays and allows, recounted from its own records and from the catalog."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import small_market
+from nautilus_trader.backtest import BacktestVenueConfig
 from small_market import MINUTE, START
 
 from catalogs.reader import Catalog
 from catalogs.writer import CatalogWriter
-from engine.backtest import play, run_backtest
+from engine.backtest import node_config, play, played_feeds, run_backtest
 from engine.config import RunConfig
 from engine.pipeline import Market
 
@@ -45,6 +48,20 @@ def test_the_grid_knows_what_a_maker_pays(trained: RunConfig) -> None:
     steps = first.groupby("side")["price"].apply(lambda prices: np.diff(np.sort(prices)).min() / prices.max())
     # A round trip of one level costs two fees of 0.1 %: levels stand that far apart, where they were drawn.
     assert steps.to_dict() == {"buy": pytest.approx(0.002, rel=0.02), "sell": pytest.approx(0.002, rel=0.02)}
+
+
+def test_the_venue_has_the_leverage_and_the_queues_of_the_config(trained: RunConfig, tmp_path: Path) -> None:
+    def venue(config: RunConfig, **changed: Any) -> BacktestVenueConfig:
+        config = config.model_copy(update={"venue": config.venue.model_copy(update=changed)})
+        market = Market(config)
+        (one,) = node_config(market, played_feeds(market, "replay"), START).venues
+        return one
+
+    assert venue(trained, default_leverage=Decimal(3)).default_leverage == Decimal(3)
+    assert [venue(trained, queue_position=on).queue_position for on in (True, False)] == [True, False]
+    # Bars show no trades that could shorten a queue: an order in one would never fill.
+    minutes = small_market.minutes_config(small_market.make_minutes(tmp_path / "minutes"), tmp_path)
+    assert not venue(minutes, queue_position=True).queue_position
 
 
 def test_funding_is_paid_once_a_settlement_on_what_was_held(

@@ -1,6 +1,7 @@
 """The research side: features in chunks, a catalog that ends earlier, what the kernel asks for."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,19 @@ def test_the_fingerprint_sees_values_that_move_no_size(tmp_path: Path) -> None:
     )
     assert one == same
     assert one != other
+
+
+def test_the_fingerprint_sees_files_that_come_and_are_renamed(tmp_path: Path) -> None:
+    catalog = small_market.make_minutes(tmp_path / "market")
+    market = Market(small_market.minutes_config(catalog, tmp_path))
+    seen = [market.fingerprint()]
+    bars = next((catalog / "data" / "bars").rglob("*.parquet"))
+    bars.rename(bars.with_name("renamed.parquet"))
+    seen.append(market.fingerprint())
+    added = catalog / "series" / "sentiment" / "a.parquet"
+    added.parent.mkdir(parents=True)
+    shutil.copy(bars.with_name("renamed.parquet"), added)
+    seen.append(market.fingerprint())
+    (catalog / "README.md").write_text("no data")
+    assert len({*seen}) == 3
+    assert market.fingerprint() == seen[-1]
