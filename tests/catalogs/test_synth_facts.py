@@ -194,6 +194,20 @@ def test_long_run_of_the_path():
     assert up == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.parametrize(("fast", "slow", "seconds"), [(0.2, 0.0, 20.0), (0.0, 0.12, 900.0)])
+def test_what_volatility_does_next_correlates_with_the_return_as_told(fast, slow, seconds):
+    settings = SynthSettings(volatility_fast=fast, volatility_slow=slow, leverage=-0.6, tail=1e6, jumps=0.0)
+    state = initial_path_state(settings)
+    state["remaining"] = 10_000
+    rng = np.random.Generator(np.random.PCG64(8))
+    path = simulate_path(path_params(settings), state, rng, 10_000)
+    shock = np.diff(path.log_price) / path.volatility[1:]
+    level = np.log(path.volatility[1:])
+    news = level[1:] - np.exp(-0.1 / seconds) * level[:-1]  # of an Ornstein-Uhlenbeck process
+    assert np.corrcoef(shock[:-1], news)[0, 1] == pytest.approx(-0.6, abs=0.01)
+    assert news.std() == pytest.approx(max(fast, slow) * np.sqrt(1 - np.exp(-0.2 / seconds)), rel=0.02)
+
+
 def test_rate_brings_more_events_and_no_more_volume():
     calm = {"duration": 1200 * SECOND, "seed": 9}
     (base,), (fast,) = (list(simulate(SynthSettings(**calm, rate=rate))) for rate in (1.0, 6.0))
