@@ -30,6 +30,7 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
+from actors.records import delta_reader
 from features.bars import ClockBars
 from features.causal import copy_state
 from features.events import EVENT, LAST, EventKind, sort_events
@@ -249,6 +250,34 @@ def test_a_book_that_is_only_cleared_is_empty(hub: Hub) -> None:
     before, after = hub.close(T0 + S), hub.close(T0 + 2 * S)
     assert (before.bid, before.ask) == (101.0, 102.0)
     assert np.isnan([after.bid, after.ask]).all()
+
+
+def test_only_the_last_row_of_an_update_ends_it() -> None:
+    # A snapshot in one update: ended at its clear already, it would show an empty book that never was.
+    empty = (BookAction.CLEAR, OrderSide.NO_ORDER_SIDE, 0.0, 0.0)
+    levels = [
+        (BookAction.ADD, OrderSide.BUY, 99.0, 2.0),
+        (BookAction.DELETE, OrderSide.SELL, 102.0, 0.0),
+        (BookAction.ADD, OrderSide.SELL, 101.0, 3.0),
+        (BookAction.DELETE, OrderSide.BUY, 98.0, 0.0),
+        (BookAction.ADD, OrderSide.SELL, 103.0, 4.0),
+    ]
+    told = [
+        (EventKind.CLEAR, 0.0, 0.0),
+        (EventKind.BID, 99.0, 2.0),
+        (EventKind.ASK, 102.0, 0.0),
+        (EventKind.ASK, 101.0, 3.0),
+        (EventKind.BID, 98.0, 0.0),
+        (EventKind.ASK, 103.0, 4.0),
+    ]
+    for n in range(1, len(told) + 1):  # each kind of row comes to be the last
+        records: list[bytes] = []
+        delta_reader(records.append, 1, pytest.fail)(_deltas(T0, [empty, *levels][:n]))
+        expected = [
+            (T0, kind, 1, LAST if i == n - 1 else 0, price, size)
+            for i, (kind, price, size) in enumerate(told[:n])
+        ]
+        np.testing.assert_array_equal(np.frombuffer(b"".join(records), EVENT), np.array(expected, EVENT))
 
 
 def test_bars_close_without_events(hub: Hub) -> None:
