@@ -13,10 +13,21 @@ from strategies.desk import Desk
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
-from strategies.policy import Decision, Place, PolicyContext
+from strategies.policy import Amend, Cancel, Decision, Place, PolicyContext
 from strategies.records import DECISION_COLUMNS
 from strategies.sizing import ContractSpec, SizingSettings
-from tests.strategies.tiny_market import CHOP, START, STRESS, TREND, S, Says, book, linear_perpetual, play
+from tests.strategies.tiny_market import (
+    CHOP,
+    GRACE,
+    START,
+    STRESS,
+    TREND,
+    S,
+    Says,
+    book,
+    linear_perpetual,
+    play,
+)
 
 FIXED = SizingSettings(risk_fraction=0.01, volatility_target=None, kelly_fraction=None)
 STOP = RiskSettings(stop=StopSettings(rule="fraction", fraction=0.02))
@@ -184,6 +195,28 @@ def test_warm_up_bars_neither_trade_nor_record():
     played = play(MOMENTUM, [100.0] * 5, lambda i: Says(**UP), risk=STOP, trade_from=START + 3 * S)
     assert [d["ts"] for d in played.decisions] == [START + 4 * S, START + 5 * S]
     assert played.decisions[0]["action"] == "enter"
+
+
+def test_each_command_arrives_when_its_latency_is_over_though_no_event_comes():
+    class Changes(Eager):
+        """A resting bid, moved at the next bar, gone at the one after."""
+
+        def decide(self, view):
+            if not view.orders:
+                intent = Place("quote", 1, 1.0, view.price - 5.0)
+            elif view.orders[0].price < view.price - 4.5:
+                intent = Amend(view.orders[0].id, 1.0, view.price - 4.0)
+            else:
+                intent = Cancel(view.orders[0].id)
+            return Decision("quote", "", (intent,))
+
+    latency = 5_000_000  # the next event comes 100 ms after a decision
+    played = play(MOMENTUM, [100.0] * 4, lambda i: Says(**UP), policy=Changes(), latency=latency)
+    assert not played.failures
+    order = played.orders[0]  # the end of a run hurries what is under way: another bar follows its cancel
+    answers = ("OrderAccepted", "OrderUpdated", "OrderCanceled")
+    came = [(type(e).__name__, e.ts_event) for e in order.events() if type(e).__name__ in answers]
+    assert came == [(name, START + (i + 1) * S + GRACE + latency) for i, name in enumerate(answers)]
 
 
 def test_a_failing_policy_is_recorded_and_ends_the_run():

@@ -274,11 +274,13 @@ def play(
     book_type: BookType = BookType.L1_MBP,
     queue_position: bool = True,
     policy: Any = None,
+    latency: int = 0,
     after: Callable[[Trader], None] = lambda trader: None,
 ) -> Played:
     """Run strategies ``s0, s1, …`` over the market.
 
-    ``policy`` replaces the first one's; ``after`` is called with the trader while the engine still stands.
+    ``policy`` replaces the first one's; ``latency`` is what the trader knows of the venue's 5 ms; ``after``
+    is called with the trader while the engine still stands.
     """
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
@@ -307,6 +309,7 @@ def play(
             )
             for i, one in enumerate(several)
         ),
+        latency=latency,
     )
     script = Script(ScriptConfig(StrategyId("Script-T"), "T", prices, says, guard, standing, config))
     trader = script.trader
