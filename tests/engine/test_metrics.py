@@ -76,6 +76,7 @@ def test_what_happens_before_a_bar_is_heard_of_belongs_to_the_regime_acted_on():
     )
     ledger = keep_ledger(run)
     assert ledger.fees[:, 0].tolist() == [0, 1 + 2 + 4, 8 + 16, 0]
+    assert ledger.fills[:, 0].tolist() == [0, 3, 2, 0]
     assert ledger.funding[:, 0].tolist() == [0, 0.5, 0.25, 0]
     # Three bought at 100 are marked at 104, as in that bar's equity; then those three, and two more at 100.
     assert ledger.gross[:, 0] == pytest.approx([0, 3 * 4, 3 * 1 + 2 * 5, 0])

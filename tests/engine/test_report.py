@@ -108,6 +108,15 @@ def test_slippage_has_one_sign_on_the_page(tmp_path):
         assert np.sign(float(re.findall(r">([^<>]+)</td>", row)[-2])) == sign
 
 
+def test_fills_count_for_the_gate_they_were_decided_under(run_folder):
+    _, text = figures_of(write_report(run_folder))
+    row = re.search(r"</span>risk-on</td>(.*?)</tr>", text)[1]
+    _, fills, _ = re.findall(r"<td[^>]*>([^<]*)</td>", row)
+    recorded = pq.read_table(run_folder / "fills.parquet")["risk_on"].to_numpy()
+    assert 0 < recorded.sum() < len(recorded)
+    assert int(fills.replace(",", "")) == recorded.sum()
+
+
 def test_time_without_a_model_is_not_risk_off(tmp_path):
     fake_run(tmp_path, bars=1_000)
     for name, key in (("decisions", "volatility"), ("equity", "risk_on")):
