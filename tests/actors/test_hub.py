@@ -5,18 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import LoggerConfig, LogLevel
-from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import (
-    AccountType,
     AggressorSide,
     BookAction,
     BookOrder,
     BookType,
     InstrumentId,
-    Money,
-    OmsType,
     OrderBookDelta,
     OrderBookDeltas,
     OrderSide,
@@ -25,7 +19,6 @@ from nautilus_trader.model import (
     QuoteTick,
     TradeId,
     TradeTick,
-    Venue,
 )
 
 from actors.guard import RunGuard
@@ -38,6 +31,7 @@ from features.kernel import FeatureKernel, StreamSpec
 from features.messages import BarState, SeriesValue
 from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, linear_perpetual
+from tests.tiny_engine import tiny_engine
 
 S = 10**9
 T0 = 1_700_000_000 * S
@@ -325,28 +319,10 @@ def _play(hub: Hub, ts: int, seconds: int) -> list[BarState]:
     """Bars that the hub publishes from ``START``, with a book of 90 and 91 from ``ts`` on."""
     perpetual = linear_perpetual()
     levels = [(BookAction.ADD, OrderSide.BUY, 90.0, 1.0), (BookAction.ADD, OrderSide.SELL, 91.0, 1.0)]
-    engine = BacktestEngine(
-        BacktestEngineConfig(
-            shutdown_on_error=True,
-            run_analysis=False,
-            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
-        )
-    )
-    try:
-        engine.add_venue(
-            Venue("SIM"),
-            OmsType.NETTING,
-            AccountType.MARGIN,
-            [Money.from_str("1000 USDT")],
-            fee_model=MakerTakerFeeModel(0, 0),
-            book_type=BookType.L2_MBP,
-        )
-        engine.add_instrument(perpetual)
+    with tiny_engine(perpetual, book_type=BookType.L2_MBP) as engine:
         engine.add_data([_deltas(ts, levels, perpetual.id)])
         engine.add_strategy(hub)
         engine.run(start=START, end=START + seconds * S + GRACE)
-    finally:
-        engine.dispose()
     assert hub._c.guard.failures == []
     return hub.published
 

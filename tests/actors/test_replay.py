@@ -4,16 +4,15 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import DataActor, LoggerConfig, LogLevel
-from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import AccountType, ActorId, Money, OmsType, Venue
+from nautilus_trader.common import DataActor
+from nautilus_trader.model import ActorId
 
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from features.messages import BarState
 from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, S, linear_perpetual, quotes
+from tests.tiny_engine import tiny_engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +51,12 @@ def _run(
             on_bar=on_bar,
         )
     )
-    engine = BacktestEngine(
-        BacktestEngineConfig(
-            shutdown_on_error=True,
-            run_analysis=False,
-            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
-        )
-    )
-    try:
-        instrument = linear_perpetual()
-        engine.add_venue(
-            Venue("SIM"),
-            OmsType.NETTING,
-            AccountType.MARGIN,
-            [Money.from_str("1000 USDT")],
-            fee_model=MakerTakerFeeModel(0, 0),
-        )
-        engine.add_instrument(instrument)
+    instrument = linear_perpetual()
+    with tiny_engine(instrument) as engine:
         engine.add_data(quotes(instrument, [100.0] * seconds))
         engine.add_actor(Ear(EarConfig(ActorId("EAR-1"), heard)))
         engine.add_strategy(replay)
         engine.run(start=START, end=START + seconds * S)
-    finally:
-        engine.dispose()
     assert guard.failures == []
     return heard
 

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import LoggerConfig, LogLevel
-from nautilus_trader.execution import MakerTakerFeeModel
-from nautilus_trader.model import AccountType, BookType, FundingRateUpdate, Money, OmsType, Venue
+from nautilus_trader.backtest import BacktestEngine
+from nautilus_trader.model import BookType, FundingRateUpdate, Venue
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
@@ -34,6 +32,7 @@ from tests.strategies.tiny_market import (
     minute_like_bars,
     trades,
 )
+from tests.tiny_engine import tiny_engine
 
 PATIENT = DrawdownGovernor(reduce_at=0.98, pause_at=0.99)  # nothing but liquidation stops it
 
@@ -124,24 +123,12 @@ def _run(
         )
     )
     replay.trader.desks["desk"].policy = policy(quantity)  # type: ignore[assignment]
-    engine = BacktestEngine(
-        BacktestEngineConfig(
-            shutdown_on_error=True,
-            run_analysis=False,
-            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
-        )
-    )
-    try:
-        engine.add_venue(
-            Venue("SIM"),
-            OmsType.NETTING,
-            AccountType.MARGIN,
-            [Money.from_str(balance)],
-            default_leverage=Decimal(20),
-            fee_model=MakerTakerFeeModel(Decimal(0), Decimal(0)),
-            book_type=BookType.L1_MBP if inverse else BookType.L2_MBP,
-        )
-        engine.add_instrument(instrument)
+    with tiny_engine(
+        instrument,
+        balance,
+        default_leverage=Decimal(20),
+        book_type=BookType.L1_MBP if inverse else BookType.L2_MBP,
+    ) as engine:
         if inverse:  # the book's levels are no ticks of this one
             engine.add_data(minute_like_bars(instrument, prices))
         else:
@@ -151,8 +138,6 @@ def _run(
         engine.add_strategy(replay)
         engine.run(start=START, end=START + n * S + 2 * GRACE)
         after(engine)
-    finally:
-        engine.dispose()
     assert guard.failures == []
     return equity, [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions]
 

@@ -1,33 +1,20 @@
 """What an import leaves out or refuses: prices that are none, aggressors unknown, files that overlap."""
 
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from catalogs import feeds
 from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, MappingError
+from catalogs.mapping import MappingError
 from catalogs.overlaps import SeenIds
 from catalogs.reader import Catalog
 from catalogs.summary import Tally
+from tests.catalogs.small_tables import ID, SECOND, T0, mapping, parquet
 
-MS, SECOND = 1_000_000, 1_000_000_000
-T0 = 1_700_000_000_000  # ms
-ID = "BTCUSDT-PERP.TEST"
-INSTRUMENT = f"""
-[[instrument]]
-kind = "perpetual"
-id = "{ID}"
-base = "BTC"
-quote = "USDT"
-price_increment = "0.1"
-size_increment = "0.001"
-"""
 NO_PRICE = "without a positive price: left out"
 
 
@@ -35,20 +22,10 @@ def _table(kind, text, files="*.parquet"):
     head = f'[[table]]\nkind = "{kind}"\nfiles = ["{files}"]\ninstrument = "{ID}"\n'
     if not text.startswith("time ="):
         head += 'time = { event = "t", unit = "ms" }\n'
-    return ImportMapping.model_validate(tomllib.loads(INSTRUMENT + head + text))
+    return mapping(head + text)
 
 
 TRADES = 'price = "p"\nsize = "q"\nid = "id"\naggressor = { kind = "buyer_maker", column = "m" }'
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-def _parquet(path, **columns):
-    pq.write_table(pa.table(columns), path)
 
 
 NO_PRICES = [100.0, 0.0, -1.0, np.inf, np.nan, 0.04, 0.1]  # 0.04 rounds to no tick
@@ -57,14 +34,14 @@ TIMES = T0 + np.arange(len(NO_PRICES)) * 60_000
 
 
 def test_trades_without_a_positive_price_are_left_out(root, tmp_path):
-    _parquet(root / "a.parquet", t=TIMES, p=NO_PRICES, q=ONE, id=np.arange(len(ONE)), m=ONE > 0)
+    parquet(root / "a.parquet", t=TIMES, p=NO_PRICES, q=ONE, id=np.arange(len(ONE)), m=ONE > 0)
     summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
     assert Catalog(tmp_path / "c").trades(ID)["price"].tolist() == [100.0, 0.1]
     assert summary.tally("trades", ID).notes[NO_PRICE] == 5
 
 
 def test_quotes_without_a_positive_price_are_left_out(root, tmp_path):
-    _parquet(root / "a.parquet", t=TIMES, b=NO_PRICES, a=np.full(len(ONE), 100.1), q=ONE)
+    parquet(root / "a.parquet", t=TIMES, b=NO_PRICES, a=np.full(len(ONE), 100.1), q=ONE)
     text = 'bid_price = "b"\nask_price = "a"\nbid_size = "q"\nask_size = "q"'
     summary = run_import(_table("quotes", text), root, tmp_path / "c")
     assert Catalog(tmp_path / "c").coverage(ID, "quotes")[2] == 2
@@ -73,7 +50,7 @@ def test_quotes_without_a_positive_price_are_left_out(root, tmp_path):
 
 
 def test_bars_without_a_positive_price_are_left_out(root, tmp_path):
-    _parquet(root / "a.parquet", t=TIMES, o=ONE, h=ONE, l=np.minimum(NO_PRICES, 1.0), c=ONE, v=ONE)
+    parquet(root / "a.parquet", t=TIMES, o=ONE, h=ONE, l=np.minimum(NO_PRICES, 1.0), c=ONE, v=ONE)
     text = (
         'time = { event = "t", unit = "ms", stamp = "close", period = "1m" }\n'
         'open = "o"\nhigh = "h"\nlow = "l"\nclose = "c"\nvolume = "v"'
@@ -91,7 +68,7 @@ def test_the_flag_of_a_resting_buyer_in_every_form(root, tmp_path, column):
     for kind in (None, pa.dictionary(pa.int8(), pa.string())):
         if kind is None or isinstance(column[0], str):
             cells = pa.array(column, kind)
-            _parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=cells)
+            parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=cells)
             run_import(_table("trades", TRADES), root, tmp_path / str(kind))
             assert Catalog(tmp_path / str(kind)).trades(ID)["side"].tolist() == [-1, 1]
 
@@ -106,7 +83,7 @@ def test_the_flag_of_a_resting_buyer_in_every_form(root, tmp_path, column):
     ],
 )
 def test_an_unknown_flag_is_no_buyer(root, tmp_path, column, says):
-    _parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=column)
+    parquet(root / "a.parquet", t=TIMES[:2], p=ONE[:2], q=ONE[:2], id=[1, 2], m=column)
     with pytest.raises(MappingError, match=says):
         run_import(_table("trades", TRADES), root, tmp_path / "c")
 
@@ -114,7 +91,7 @@ def test_an_unknown_flag_is_no_buyer(root, tmp_path, column, says):
 def test_trades_that_two_files_hold_are_counted_once(root, tmp_path):
     for name, ids in (("a", [1, 2, 3, 4]), ("b", [3, 4, 5, 6]), ("c", [5, 6, 7])):
         times = T0 + np.array(ids) * 1_000
-        _parquet(root / f"{name}.parquet", t=times, p=np.array(ids) * 1.0, q=ids, id=ids, m=[True] * len(ids))
+        parquet(root / f"{name}.parquet", t=times, p=np.array(ids) * 1.0, q=ids, id=ids, m=[True] * len(ids))
     summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
     assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert summary.tally("trades", ID).notes["repeated from an earlier file: left out"] == 4
@@ -123,7 +100,7 @@ def test_trades_that_two_files_hold_are_counted_once(root, tmp_path):
 def test_an_id_used_twice_in_a_file_names_two_trades(root, tmp_path):
     for name, second in (("a", 0), ("b", 10)):
         times = T0 + second * 1_000 + np.arange(3)
-        _parquet(root / f"{name}.parquet", t=times, p=ONE[:3], q=[1.0, 2.0, 3.0], id=["x"] * 3, m=[True] * 3)
+        parquet(root / f"{name}.parquet", t=times, p=ONE[:3], q=[1.0, 2.0, 3.0], id=["x"] * 3, m=[True] * 3)
     run_import(_table("trades", TRADES), root, tmp_path / "c")
     assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 1, 2, 3]
 
@@ -152,11 +129,11 @@ time = { event = "t", unit = "ms" }
 def _diffs(path, ids, start=T0):
     rows = np.repeat(ids, 2)  # two rows an update, of which each sets one level
     side, price = ["bid", "ask"] * len(ids), [100.0, 101.0] * len(ids)
-    _parquet(path, t=start + rows * 100, U=rows, u=rows, pu=rows - 1, side=side, price=price, size=rows * 1.0)
+    parquet(path, t=start + rows * 100, U=rows, u=rows, pu=rows - 1, side=side, price=price, size=rows * 1.0)
 
 
 def _snapshot(path):
-    _parquet(path, t=[T0] * 2, id=[99] * 2, side=["bid", "ask"], price=[100.0, 101.0], size=[1.0, 1.0])
+    parquet(path, t=[T0] * 2, id=[99] * 2, side=["bid", "ask"], price=[100.0, 101.0], size=[1.0, 1.0])
 
 
 @pytest.mark.parametrize("rule", ["previous", "contiguous"])

@@ -7,11 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import LoggerConfig, LogLevel
 from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, StaticLatencyModel
 from nautilus_trader.model import (
-    AccountType,
     AggressorSide,
     Bar,
     BarType,
@@ -22,7 +19,6 @@ from nautilus_trader.model import (
     Currency,
     InstrumentId,
     Money,
-    OmsType,
     OrderBookDelta,
     OrderBookDeltas,
     OrderSide,
@@ -33,7 +29,6 @@ from nautilus_trader.model import (
     Symbol,
     TradeId,
     TradeTick,
-    Venue,
 )
 from nautilus_trader.trading import Strategy
 
@@ -43,6 +38,7 @@ from strategies import DeskConfig, PolicySettings, Trader, TraderConfig
 from strategies.governor import RiskSettings
 from strategies.records import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.sizing import ContractSpec
+from tests.tiny_engine import tiny_engine
 
 S = 10**9
 START = 1_700_000_000 * S
@@ -315,28 +311,17 @@ def play(
     trader = script.trader
     if policy is not None:
         trader.desks["s0"].policy = policy
-    engine = BacktestEngine(
-        BacktestEngineConfig(
-            shutdown_on_error=True,
-            run_analysis=False,
-            logging=LoggerConfig(stdout_level=LogLevel.ERROR, bypass_logging=True),
-        )
-    )
-    try:
-        engine.add_venue(
-            Venue("SIM"),
-            OmsType.NETTING,
-            AccountType.MARGIN,
-            [Money.from_str(balance)],
-            default_leverage=Decimal(10),
-            fee_model=MakerTakerFeeModel(Decimal("0.0002"), Decimal("0.0005")),
-            fill_model=DefaultFillModel(1.0, 0.0, 7),
-            latency_model=StaticLatencyModel(base_latency_nanos=5_000_000),
-            book_type=book_type,
-            liquidity_consumption=True,
-            queue_position=queue_position,
-        )
-        engine.add_instrument(instrument)
+    with tiny_engine(
+        instrument,
+        balance,
+        default_leverage=Decimal(10),
+        fee_model=MakerTakerFeeModel(Decimal("0.0002"), Decimal("0.0005")),
+        fill_model=DefaultFillModel(1.0, 0.0, 7),
+        latency_model=StaticLatencyModel(base_latency_nanos=5_000_000),
+        book_type=book_type,
+        liquidity_consumption=True,
+        queue_position=queue_position,
+    ) as engine:
         engine.add_data(list(data))
         engine.add_strategy(script)
         engine.run(start=START, end=START + len(prices) * S + 2 * GRACE)
@@ -352,5 +337,3 @@ def play(
             sum(p.signed_qty for p in positions),
             guard.failures,
         )
-    finally:
-        engine.dispose()
