@@ -1,6 +1,7 @@
 """Judging the models apart from money, out of sample: regimes, volatility, forecaster."""
 
 import tempfile
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,7 +230,7 @@ def _volatility_models(config: RunConfig) -> dict[str, volatility.VolatilitySett
     """The config's model and the others at their defaults, all on the same returns and horizon."""
     mine = config.volatility
     common = {"returns": mine.returns, "horizon": mine.horizon, "max_rows": mine.max_rows}
-    classes = {c.model_fields["kind"].default: c for c in volatility.VolatilitySettings.__subclasses__()}
+    classes = {c.model_fields["kind"].default: c for c in typing.get_args(volatility.union())}
     others = {kind: classes[kind](**common) for kind in _BASELINES if kind != mine.kind}
     return {mine.kind: mine, **others}
 

@@ -74,9 +74,8 @@ def build_ladder(
                 level = min(spec.floor_price(level), _below(ask, spec))
             else:
                 level = max(spec.ceil_price(level), _above(bid, spec))
-            if level > 0 and not spec.below_minimum(
-                quantity, level
-            ):  # too small an order joins the next level
+            # Too small an order joins the next level.
+            if level > 0 and not spec.below_minimum(quantity, level):
                 done = k
                 rungs.append(Rung(side, level, quantity, reduce_only))
             k += 1

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from features.causal import load_filter
 from features.table import FeatureTable
-from strategies.forecasters.base import ForecastSettings, examples, forward_returns, labels
+from strategies.forecasters.base import examples, forward_returns, labels
 from strategies.forecasters.calibration import calibrate, softmax
 from strategies.forecasters.logistic import LogisticSettings, fit_logistic, log_loss
 from strategies.forecasters.scores import auc, calibration_error
@@ -190,11 +190,3 @@ def test_its_loop_equals_a_softmax_of_clipped_scaled_rows_and_repeats_on_missing
 def test_logistic_saved_and_loaded_is_the_same(fitted, tmp_path):
     fitted[2].save(tmp_path)
     assert load_filter(tmp_path) == fitted[2]
-
-
-def test_every_forecaster_is_in_the_union():
-    from strategies import forecasters
-
-    kinds = {c.model_fields["kind"].default for c in ForecastSettings.__subclasses__()}
-    assert kinds >= {"logistic", "lstm"}
-    assert {c.model_fields["kind"].default for c in forecasters.union().__args__} == kinds
