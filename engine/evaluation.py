@@ -325,7 +325,7 @@ def _forecaster(config: RunConfig, judged: BarSeries, said: FeatureTable) -> For
         "observations": int(known.sum()),
         "horizon": format_duration(settings.horizon * interval) if interval else f"{settings.horizon} bars",
         "threshold_bps": settings.threshold * 1e4,
-        "cost_bps": settings.cost_bps,
+        "cost_bps": 0.0 - settings.cost_bps,
         "auc": {side: auc(p[side], happened[side]) for side in p},
         "brier": {side: brier(p[side], happened[side]) for side in p},
         "brier_base": {side: b * (1 - b) for side, b in base.items()},

@@ -333,7 +333,7 @@ def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
                     1 if order.side is OrderSide.BUY else -1,
                     fill.last_qty.as_double(),
                     fill.last_px.as_double(),
-                    0.0 if fill.commission is None else fill.commission.as_double(),
+                    0.0 if fill.commission is None else 0.0 - fill.commission.as_double(),
                     fill.liquidity_side is LiquiditySide.MAKER,
                     price,
                     regime,

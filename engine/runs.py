@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import BeaufortError
 from engine.report.ledger import round_trips
-from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, ORDERS, Run
+from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FORMAT, FUNDING, ORDERS, Run
 
 POSITIONS = pa.schema(
     [
@@ -22,7 +22,7 @@ POSITIONS = pa.schema(
         ("side", pa.int64()),  # +1 long, -1 short
         ("opened", pa.int64()),  # ns
         ("closed", pa.int64()),
-        ("gross_pnl", pa.float64()),  # settlement currency
+        ("gross_pnl", pa.float64()),  # settlement currency; net_pnl = gross_pnl + fees + funding
         ("fees", pa.float64()),
         ("funding", pa.float64()),
         ("net_pnl", pa.float64()),
@@ -107,6 +107,7 @@ def write_run(
         "funding": as_table(FUNDING, logs.funding),
         "equity": as_table(EQUITY, logs.equity),
     }
+    manifest = {"format": FORMAT, **manifest}
     run = Run(folder, manifest, config, **tables)  # type: ignore[arg-type]
     trips = [
         (run.strategies[t.strategy], t.side, t.opened, t.closed, t.gross, t.fees, t.funding, t.net)

@@ -378,7 +378,7 @@ class Desk:
                 self.protect()
 
     def on_fill(self, key: str, ts: int, quantity: float, price: float, fee: float, maker: bool) -> None:
-        """``quantity`` contracts of an order were filled at ``price``."""
+        """``quantity`` contracts of an order were filled at ``price``; a ``fee`` paid is negative."""
         order = self._known(key)
         if order is None:
             return

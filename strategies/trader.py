@@ -202,7 +202,7 @@ class Trader:
         kind = type(event).__name__
         if kind == "OrderFilled":
             self._filled = desk
-            fee = 0.0 if event.commission is None else event.commission.as_double()
+            fee = 0.0 if event.commission is None else 0.0 - event.commission.as_double()
             maker = event.liquidity_side is LiquiditySide.MAKER
             quantity, price = event.last_qty.as_double(), event.last_px.as_double()
             desk.on_fill(key, event.ts_event, quantity, price, fee, maker)

@@ -118,7 +118,7 @@ def run_figure(run: Run, ledger: Ledger) -> Figure:
 def cost_figure(gross: float, slipped: float, fees: float, funding: float) -> Figure:
     """A waterfall from what mid prices gave to the net result."""
     names = ["gross at mid", "slippage", "gross", "fees", "funding", "net"]
-    steps = [gross + slipped, -slipped, gross, -fees, funding, gross - fees + funding]
+    steps = [gross - slipped, slipped, gross, fees, funding, gross + fees + funding]
     kinds = ["absolute", "relative", "total", "relative", "relative", "total"]
     bars = {
         "type": "waterfall",

@@ -286,7 +286,8 @@ def _forecaster(f: ForecasterResults, figures: dict[str, Figure]) -> list[str]:
         "On the diagonal, what is said happens as often as it is said; dots grow with their count."
     )
     paid = (
-        f"Mean return in the favoured direction by tenth of confidence, after {f['cost_bps']:g} bps of costs."
+        "Mean return in the favoured direction by tenth of confidence, "
+        f"costs of {f['cost_bps']:g} bps included."
     )
     return [
         f"<div class='tiles'>{''.join(tiles)}</div>",

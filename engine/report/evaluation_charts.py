@@ -230,7 +230,7 @@ def deciles_figure(deciles: list[ConfidenceDecile], cost: float) -> Figure:
         "data": [bars, hits],
         "layout": layout(
             xaxis={"title": {"text": "tenth by confidence (10 = most sure)"}, "dtick": 1, "showgrid": False},
-            yaxis={"title": {"text": f"net of {cost:g} bps"}, "zeroline": True},
+            yaxis={"title": {"text": f"net, costs of {cost:g} bps included"}, "zeroline": True},
             yaxis2={
                 "overlaying": "y",
                 "side": "right",

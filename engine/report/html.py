@@ -91,8 +91,7 @@ _RUN_NOTE = (
 )
 _TRIP_NOTE = (
     "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
-    "slippage is the fill price against the mid at the bar's close before it, drift since then included "
-    "(+ earned, - paid)."
+    "slippage is the fill price against the mid at the bar's close before it, drift since then included."
 )
 _REASON_NOTE = "One count a bar and strategy."
 
@@ -109,7 +108,7 @@ def _header(run: Run, figures: dict[str, Any]) -> str:
         f"starting equity {manifest['starting_equity']:,.10g} {money}",
     ]
     share = "" if figures["return"] is None else f" ({figures['return']:+.2%})"
-    parts = f"gross {amount(figures['gross_pnl'])} · fees {amount(-figures['fees'])}"
+    parts = f"gross {amount(figures['gross_pnl'])} · fees {amount(figures['fees'])}"
     return (
         f"<header><div class='head'><h1>{escape(manifest['name'])}</h1><div class='chips'>"
         + "".join(f"<span class='chip'>{escape(text)}</span>" for text in chips)
@@ -142,16 +141,16 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
 
 
 def _tiles(run: Run, f: dict[str, Any]) -> str:
-    gross_at_mid = f["gross_pnl"] + f["slippage"]
-    eaten = (f["fees"] + f["slippage"] - f["funding"]) / gross_at_mid if gross_at_mid > 0 else None
+    gross_at_mid = f["gross_pnl"] - f["slippage"]
+    eaten = -(f["fees"] + f["slippage"] + f["funding"]) / gross_at_mid if gross_at_mid > 0 else None
     notional = f["turnover"] * f["starting_equity"] if f["turnover"] else 0.0
     edge = f["net_pnl"] / notional * 1e4 if notional else None
     error = "" if f["sharpe_error"] is None else f"± {f['sharpe_error']:.1f}"
     ratio = f["sharpe"]
     sampled = {3600: "hourly", 86_400: "daily"}.get(f["sharpe_period_s"] or 0)
     span = f"{sampled} returns, 365 d" if sampled else "needs 20 hours"
-    slip = None if f["slippage_bps"] is None else 0.0 - f["slippage_bps"]
-    passive = "+ earned, - paid: above -1 bp, positive for makers" + (
+    slip = f["slippage_bps"]
+    passive = "above -1 bp, positive for makers" + (
         f"; {f['maker_share']:.0%} of volume was maker" if f["maker_share"] is not None else ""
     )
     # Without wins and losses in number no ratio of them is worth a judgement.

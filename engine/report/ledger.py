@@ -5,6 +5,9 @@ The PnL of a position ``q`` while the price goes from ``a`` to ``b`` is ``q * (v
 where bars are heard of, a grace after their close: what is earned from there to the next one counts for the
 regime that was acted on. So the parts add up to the whole by construction, and bar by bar to the recorded
 equity, which is read at the same moments.
+
+One sign holds in every table, figure and page of a run: what was paid is negative, what was received is
+positive, be it fees, funding or slippage, and ``net = gross + fees + funding``.
 """
 
 import dataclasses
@@ -61,8 +64,8 @@ class Ledger:
 
     @property
     def net(self) -> np.ndarray:
-        """``gross - fees + funding``, shape (bars + 1, strategies)."""
-        return self.gross - self.fees + self.funding
+        """``gross + fees + funding``, shape (bars + 1, strategies)."""
+        return self.gross + self.fees + self.funding
 
     def by_regime_and_strategy(self) -> np.ndarray:
         """Net PnL, shape (len(LABELS), strategies)."""
@@ -84,7 +87,7 @@ class RoundTrip(NamedTuple):
 
     @property
     def net(self) -> float:
-        return self.gross - self.fees + self.funding
+        return self.gross + self.fees + self.funding
 
 
 def contract_of(run: Run) -> Contract:
@@ -159,13 +162,13 @@ def round_trips(run: Run) -> list[RoundTrip]:
 
 
 def slippage(run: Run) -> np.ndarray:
-    """Cost of each fill against its recorded mid, settlement currency: positive = paid; 0 without one."""
+    """What each fill gained on its recorded mid, settlement currency: negative = it cost; 0 without one."""
     contract = contract_of(run)
     side, qty = integers(run.fills, "side"), floats(run.fills, "qty")
-    cost = (
-        side * qty * (contract.value(floats(run.fills, "price")) - contract.value(floats(run.fills, "mid")))
+    gain = (
+        side * qty * (contract.value(floats(run.fills, "mid")) - contract.value(floats(run.fills, "price")))
     )
-    return np.where(np.isfinite(cost), cost, 0.0)
+    return np.where(np.isfinite(gain), gain, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ForecasterResults(TypedDict):
     observations: int
     horizon: str
     threshold_bps: float
-    cost_bps: float
+    cost_bps: float  # of a trade in and out, negative as every cost
     auc: dict[str, float]  # by side, "up" and "down"
     brier: dict[str, float]
     brier_base: dict[str, float]  # of always saying the base rate

@@ -69,7 +69,7 @@ FILLS = pa.schema(
         ("side", pa.int64()),  # +1 bought, -1 sold
         ("qty", pa.float64()),  # contracts, positive
         ("price", pa.float64()),
-        ("fee", pa.float64()),  # settlement currency, positive = cost
+        ("fee", pa.float64()),  # settlement currency, negative = charged, positive = rebate
         ("maker", pa.bool_()),
         ("mid", pa.float64()),  # last known at the fill (at a bar's close), NaN where unknown
         ("regime", pa.string()),
@@ -94,9 +94,14 @@ EQUITY = pa.schema(
 """``equity.parquet``: one row a bar."""
 
 
+FORMAT = 2
+"""Of run folders. In the first one, fees were positive where they had been paid."""
+
+
 class Manifest(TypedDict):
     """``manifest.json``."""
 
+    format: int  # FORMAT
     name: str
     mode: str  # "faithful", "replay" or "sandbox"
     started: str  # ISO wall time
@@ -154,6 +159,11 @@ def read_run(folder: Path) -> Run:
         raise BeaufortError(f"{folder}: not a run folder: it has no manifest.json") from None
     except json.JSONDecodeError as error:
         raise BeaufortError(f"{path}: not valid JSON: {error}") from None
+    if "format" not in manifest or manifest["format"] != FORMAT:
+        raise BeaufortError(
+            f"{folder}: run format {manifest.get('format', 1)!r}, this version reads {FORMAT} "
+            "(costs are negative now); run it again"
+        )
     absent = [key for key in Manifest.__required_keys__ if key not in manifest]
     if absent:
         raise BeaufortError(

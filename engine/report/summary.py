@@ -24,11 +24,11 @@ def summary(run_folder: Path) -> dict[str, Any]:
     """The figures of the run in ``run_folder``, which are also written there as ``summary.json``.
 
     Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
-    what is undefined (no trades, a span too short) is None. ``gross_pnl`` is what prices gave, slippage
-    included; ``net_pnl = gross_pnl - fees + funding`` with ``fees`` and ``slippage`` positive where paid and
-    ``funding`` positive where received. ``liquidated`` is the close (ns) of the bar that ended trading by
-    liquidation, or None. ``unexplained`` is the change of recorded equity that the ledger of fills and
-    funding does not account for: it should be rounding (``books_differ`` says when it is more).
+    what is undefined (no trades, a span too short) is None. What was paid is negative: ``net_pnl = gross_pnl
+    + fees + funding``, where ``gross_pnl`` is what prices gave, ``slippage`` included. ``liquidated`` is the
+    close (ns) of the bar that ended trading by liquidation, or None. ``unexplained`` is the change of
+    recorded equity that the ledger of fills and funding does not account for: it should be rounding
+    (``books_differ`` says when it is more).
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"
@@ -52,7 +52,7 @@ def summarize(run: Run) -> dict[str, Any]:
     )
     year = period or metrics.DAY
     gross, fees, funding = (float(part.sum()) for part in (ledger.gross, ledger.fees, ledger.funding))
-    net = gross - fees + funding
+    net = gross + fees + funding
     cells = ledger.by_regime_and_strategy()
     notional = contract.notional(floats(run.fills, "qty"), floats(run.fills, "price"))
     slipped = float(slippage(run).sum())
@@ -139,7 +139,7 @@ def print_summary(figures: dict[str, Any], console: Console | None = None) -> No
     share = f"  ({_show(figures['return'], '+.2%')})"
     table.add_row(Text("net PnL", style="bold"), Text(f"{amount(net)} {money}{share}", style="bold"))
     table.add_row("  gross PnL", f"{amount(figures['gross_pnl'])} {money}")
-    table.add_row("  fees", f"{amount(-figures['fees'])} {money}")
+    table.add_row("  fees", f"{amount(figures['fees'])} {money}")
     table.add_row("  funding", f"{amount(figures['funding'])} {money}", end_section=True)
     error = figures["sharpe_error"]
     table.add_row(

@@ -84,13 +84,13 @@ def cost_table(run: Run, figures: dict[str, Any]) -> str:
     notional = (figures["turnover"] or 0.0) * figures["starting_equity"]
     rows: list[list[Cell | str]] = []
     for name, value in (
-        ("slippage against mid (+ earned, - paid)", 0.0 - figures["slippage"]),
-        ("fees", -figures["fees"]),
+        ("slippage against mid", figures["slippage"]),
+        ("fees", figures["fees"]),
         ("funding", figures["funding"]),
     ):
         bps = f"{value / notional * 1e4:+.2f}" if notional else "n/a"
         rows.append([name, amount(value), Cell(bps, "dim")])
-    return table(["", figures["currency"], "bps of traded notional"], rows)
+    return table(["- paid, + received", figures["currency"], "bps of traded notional"], rows)
 
 
 def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: dict[str, Any]) -> str:
@@ -110,7 +110,7 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
                 Cell(swatch(name, SERIES_COLOURS[s % len(SERIES_COLOURS)])),
                 Cell(amount(net), "total"),
                 amount(float(ledger.gross[:, s].sum())),
-                amount(-float(ledger.fees[:, s].sum())),
+                amount(float(ledger.fees[:, s].sum())),
                 amount(float(ledger.funding[:, s].sum())),
                 f"{len(mine):,}",
                 show(_finite(win_rate(mine)), ".1%"),
@@ -119,7 +119,7 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
                 amount(float(earned.min())) if len(mine) else "n/a",
                 _length(float(np.median(held))) if len(mine) else "n/a",
                 f"{notional[own & maker].sum() / traded:.0%}" if traded else "n/a",
-                f"{0.0 - slipped[name] / traded * 1e4:+.2f}" if traded else "n/a",
+                f"{slipped[name] / traded * 1e4:+.2f}" if traded else "n/a",
                 f"{net / traded * 1e4:+.2f}" if traded else "n/a",
             ]
         )
@@ -237,9 +237,9 @@ def day(ns: int) -> str:
 
 
 def _slippage_by_strategy(run: Run) -> dict[str, float]:
-    """Cost against the mid of each strategy's fills, settlement currency."""
-    cost, names = slippage(run), np.array(run.fills["strategy"].to_pylist())
-    return {name: float(cost[names == name].sum()) if len(cost) else 0.0 for name in run.strategies}
+    """What each strategy's fills gained on the mid, settlement currency."""
+    gain, names = slippage(run), np.array(run.fills["strategy"].to_pylist())
+    return {name: float(gain[names == name].sum()) if len(gain) else 0.0 for name in run.strategies}
 
 
 def _finite(value: float) -> float | None:

@@ -79,7 +79,7 @@ def fake_results(seed=11, bars=6_000):
             "observations": 6_000,
             "horizon": "10m",
             "threshold_bps": 8.0,
-            "cost_bps": 7.0,
+            "cost_bps": -7.0,
             "auc": {"up": 0.561, "down": 0.548},
             "brier": {"up": 0.1721, "down": 0.1698},
             "brier_base": {"up": 0.1755, "down": 0.1719},

@@ -65,7 +65,7 @@ def fake_run(
                     # Two partial fills, some milliseconds after the close they were decided at.
                     for j, part in enumerate((0.6, 0.4)):
                         qty = abs(change) * part
-                        fee = abs(qty * value(paid)) * (2e-4 if maker else 5e-4)
+                        fee = -abs(qty * value(paid)) * (2e-4 if maker else 5e-4)
                         at = int(ts[k]) + 5_000_000 * (j + 1)
                         state = (maker, price[k], regime_name, bool(risk_on[k]))
                         fill = (at, ids, name, side, qty, paid, fee, *state)
@@ -93,7 +93,7 @@ def fake_run(
             received += amount
             rows["funding"].append((ts[k] + 6_000_001, rate, amount))
         marked = cash + sum(position) * value(price[k])
-        equity[k] = start_equity + marked - fees + received, sum(position), marked, fees
+        equity[k] = start_equity + marked + fees + received, sum(position), marked, fees
     _write(folder / "decisions.parquet", _DECISIONS, rows["decisions"])
     _write(
         folder / "orders.parquet", "ts client_order_id strategy side type qty price status", rows["orders"]
@@ -105,6 +105,7 @@ def fake_run(
     columns |= {"risk_on": risk_on, "gross_pnl": equity[:, 2], "fees": equity[:, 3]}
     pq.write_table(pa.table(columns), folder / "equity.parquet")
     manifest = {
+        "format": 2,
         "name": "fake",
         "mode": "replay",
         "started": "2026-02-01T09:30:00Z",

@@ -45,21 +45,21 @@ def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
 
 def test_linear_ledger_by_hand():
     run = make_run(
-        fills=[(15, "a", 1, 2.0, 101.0, 0.5, 100.5), (35, "a", -1, 2.0, 111.0, 0.6, 111.5)],
+        fills=[(15, "a", 1, 2.0, 101.0, -0.5, 100.5), (35, "a", -1, 2.0, 111.0, -0.6, 111.5)],
         bars=[(10, 100.0, "trend"), (20, 104.0, "chop"), (30, 110.0, "chop"), (40, 90.0, "stress")],
         funding=[(25, -0.2)],
     )
     ledger = keep_ledger(run)
     # [10, 20): bought at 101, marked at 104. [20, 30): 104 to 110. [30, 40): sold at 111 what stood at 110.
     assert ledger.gross[:, 0] == pytest.approx([0, 6, 12, 2, 0])
-    assert ledger.fees[:, 0] == pytest.approx([0, 0.5, 0, 0.6, 0])
+    assert ledger.fees[:, 0] == pytest.approx([0, -0.5, 0, -0.6, 0])
     assert ledger.funding[:, 0] == pytest.approx([0, 0, -0.2, 0, 0])
     assert ledger.by_regime_and_strategy()[:, 0] == pytest.approx([5.5, 12 + 2 - 0.6 - 0.2, 0, 0])
     (trip,) = round_trips(run)
     assert (trip.opened, trip.closed, trip.side) == (15, 35, 1)
     assert trip.net == pytest.approx(20 - 1.1 - 0.2)
     assert slippage(run) == pytest.approx(
-        [1.0, 1.0]
+        [-1.0, -1.0]
     )  # bought 0.5 above the mid, sold 0.5 below it, two contracts
 
 
@@ -67,7 +67,8 @@ def test_what_happens_before_a_bar_is_heard_of_belongs_to_the_regime_acted_on():
     run = make_run(
         # At the close, within the grace, at its end from before, at its end placed on that bar, after it.
         fills=[
-            (t, "a", 1, 1.0, 100.0, fee, 100.0) for t, fee in ((20, 1), (22, 2), (23, 4), (23, 8), (24, 16))
+            (t, "a", 1, 1.0, 100.0, fee, 100.0)
+            for t, fee in ((20, -1), (22, -2), (23, -4), (23, -8), (24, -16))
         ],
         orders=[13, 13, 13, 23, 23],
         bars=[(10, 100.0, "trend"), (20, 104.0, "chop"), (30, 105.0, "stress")],
@@ -75,7 +76,7 @@ def test_what_happens_before_a_bar_is_heard_of_belongs_to_the_regime_acted_on():
         config='[bars]\ngrace = "3ns"',
     )
     ledger = keep_ledger(run)
-    assert ledger.fees[:, 0].tolist() == [0, 1 + 2 + 4, 8 + 16, 0]
+    assert ledger.fees[:, 0].tolist() == [0, -1 - 2 - 4, -8 - 16, 0]
     assert ledger.fills[:, 0].tolist() == [0, 3, 2, 0]
     assert ledger.funding[:, 0].tolist() == [0, 0.5, 0.25, 0]
     # Three bought at 100 are marked at 104, as in that bar's equity; then those three, and two more at 100.
@@ -85,7 +86,7 @@ def test_what_happens_before_a_bar_is_heard_of_belongs_to_the_regime_acted_on():
 
 def test_inverse_ledger_by_hand():
     run = make_run(
-        fills=[(15, "a", -1, 10_000, 10_000.0, 0.0005, 10_000.0)],
+        fills=[(15, "a", -1, 10_000, 10_000.0, -0.0005, 10_000.0)],
         bars=[(10, 10_000.0, "stress"), (20, 8_000.0, "stress")],
         inverse=True,
     )
@@ -109,18 +110,18 @@ def test_entries_of_an_inverse_contract_are_not_averaged_arithmetically():
 def test_round_trip_through_zero_splits_the_fee():
     run = make_run(
         fills=[
-            (1, "a", 1, 1.0, 100.0, 0.1, math.nan),
-            (2, "a", -1, 3.0, 110.0, 0.3, math.nan),
+            (1, "a", 1, 1.0, 100.0, -0.1, math.nan),
+            (2, "a", -1, 3.0, 110.0, -0.3, math.nan),
             (3, "b", 1, 1.0, 100.0, 0.0, math.nan),
-            (4, "a", 1, 2.0, 120.0, 0.2, math.nan),
+            (4, "a", 1, 2.0, 120.0, -0.2, math.nan),
         ]
     )
     first, second = round_trips(run)  # b is still open
     assert (first.side, first.closed, second.side, second.opened, second.closed) == (1, 2, -1, 2, 4)
     assert first.gross == pytest.approx(10)
-    assert first.fees == pytest.approx(0.1 + 0.1)
+    assert first.fees == pytest.approx(-0.1 - 0.1)
     assert second.gross == pytest.approx(-20)
-    assert second.fees == pytest.approx(0.2 + 0.2)
+    assert second.fees == pytest.approx(-0.2 - 0.2)
 
 
 def test_the_order_of_rows_in_the_file_does_not_matter(tmp_path):
@@ -171,7 +172,7 @@ def naive_net(run, inverse):
         else:
             name, signed = row["strategy"], row["side"] * row["qty"]
             # Everything held is marked at the fill's price, so the fill itself is worth nothing yet.
-            book(name, held.get(name, 0.0) * (value(row["price"]) - marked.get(name, 0.0)) - row["fee"])
+            book(name, held.get(name, 0.0) * (value(row["price"]) - marked.get(name, 0.0)) + row["fee"])
             held[name], marked[name] = held.get(name, 0.0) + signed, value(row["price"])
     last = run.equity.to_pylist()[-1]
     if run.fills["ts"].to_pylist()[-1] >= last["ts"]:
@@ -234,7 +235,7 @@ def test_drawdown_counts_from_the_start():
 
 
 def test_wins_are_net_of_costs():
-    trips = [RoundTrip(0, 0, 1, 1, gross, 1.0, 0.0) for gross in (4.0, 0.5, 0.9, 3.0)]
+    trips = [RoundTrip(0, 0, 1, 1, gross, -1.0, 0.0) for gross in (4.0, 0.5, 0.9, 3.0)]
     assert metrics.win_rate(trips) == 0.5
     assert metrics.profit_factor(trips) == pytest.approx(5.0 / 0.6)
     assert math.isnan(metrics.profit_factor(trips[:1]))
@@ -309,6 +310,12 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(BeaufortError, match=r"no manifest\.json"):
         read_run(tmp_path)
     fake_run(tmp_path, bars=50)
+    manifest = (tmp_path / "manifest.json").read_text()
+    assert '"format": 2' in manifest
+    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 2, ', ""))
+    with pytest.raises(BeaufortError, match=r"run format 1, .*costs are negative now"):
+        read_run(tmp_path)
+    (tmp_path / "manifest.json").write_text(manifest)
     pq.write_table(pa.table({"ts": [1]}), tmp_path / "equity.parquet")
     with pytest.raises(BeaufortError, match="no column 'equity'"):
         read_run(tmp_path)

@@ -25,7 +25,7 @@ _MAKER, _TAKER = 1e-5, 1e-4  # of small_market
 @pytest.fixture(scope="module")
 def run(trained: RunConfig) -> dict[str, pd.DataFrame]:
     folder, _ = run_backtest(trained, "replay", quiet=True)
-    names = ("fills", "funding", "equity", "decisions")
+    names = ("fills", "funding", "equity", "decisions", "positions")
     return {name: pq.read_table(folder / f"{name}.parquet").to_pandas() for name in names}
 
 
@@ -33,7 +33,15 @@ def test_every_fill_pays_the_fee_of_its_side_of_the_book(run: dict[str, pd.DataF
     fills = run["fills"]
     assert set(fills["maker"]) == {True, False}
     rate = np.where(fills["maker"], _MAKER, _TAKER)
-    np.testing.assert_allclose(fills["fee"], fills["qty"] * fills["price"] * rate, atol=1e-8)
+    np.testing.assert_allclose(fills["fee"], -fills["qty"] * fills["price"] * rate, atol=1e-8)
+
+
+def test_what_was_paid_is_negative_in_every_table(run: dict[str, pd.DataFrame]) -> None:
+    trips, fills = run["positions"], run["fills"]
+    assert (fills["fee"] < 0).all()
+    assert len(trips) > 3
+    assert (trips["fees"] < 0).all()
+    np.testing.assert_allclose(trips["net_pnl"], trips["gross_pnl"] + trips["fees"] + trips["funding"])
 
 
 def test_the_grid_knows_what_a_maker_pays(trained: RunConfig) -> None:
@@ -87,7 +95,7 @@ def test_equity_is_the_starting_balance_and_every_fill_fee_and_funding(run: dict
     last = equity.iloc[-1]
     done = fills[fills["ts"] <= last["ts"]]
     signed = done["side"] * done["qty"]
-    cash = -(signed * done["price"]).sum() - done["fee"].sum() + run["funding"]["amount"].sum()
+    cash = -(signed * done["price"]).sum() + done["fee"].sum() + run["funding"]["amount"].sum()
     expected = equity["equity"].iloc[0] + cash + signed.sum() * last["price"]
     assert last["equity"] == pytest.approx(expected, abs=1e-4)
 

@@ -46,7 +46,7 @@ def test_summary_is_the_promised_object(run_folder):
     assert list(figures)[: len(KEYS.split())] == KEYS.split()
     assert figures == json.loads((run_folder / "summary.json").read_text())
     assert is_plain(figures)
-    assert figures["net_pnl"] == pytest.approx(figures["gross_pnl"] - figures["fees"] + figures["funding"])
+    assert figures["net_pnl"] == pytest.approx(figures["gross_pnl"] + figures["fees"] + figures["funding"])
     for part in ("pnl_by_regime", "pnl_by_strategy"):
         assert sum(figures[part].values()) == pytest.approx(figures["net_pnl"])
     assert sum(figures["time_in_regime"].values()) == pytest.approx(1)
@@ -56,6 +56,30 @@ def test_summary_is_the_promised_object(run_folder):
         np.max(1 - equity / np.maximum.accumulate(equity)), rel=1e-2
     )
     assert figures["unexplained"] == pytest.approx(0, abs=1e-8)
+
+
+def test_costs_are_negative_in_every_form(tmp_path):
+    fake_run(tmp_path, bars=1_500)
+    figures = summary(tmp_path)
+    fills = pq.read_table(tmp_path / "fills.parquet").to_pandas()
+    assert figures["fees"] == pytest.approx(fills["fee"].sum())
+    assert figures["slippage"] == pytest.approx(
+        (fills["side"] * fills["qty"] * (fills["mid"] - fills["price"])).sum()
+    )
+    assert figures["fees"] < 0
+    assert figures["slippage"] < 0
+    told = io.StringIO()
+    print_summary(figures, Console(file=told, width=120))
+    drawn, page = figures_of(write_report(tmp_path))
+    fees = f"{figures['fees']:+,.2f}"
+    assert re.search(rf"fees .* {fees} USDT", told.getvalue())
+    assert f"fees {fees} ·" in page
+    assert f">fees</td><td class=''>{fees}<" in page
+    mid, slipped, gross, fees, funding, net = drawn["costs"]["data"][0]["y"]
+    assert fees == pytest.approx(figures["fees"])
+    assert slipped == pytest.approx(figures["slippage"])
+    assert gross == pytest.approx(mid + slipped)
+    assert net == pytest.approx(gross + fees + funding)
 
 
 def test_sharpe_equals_pandas_resampling(run_folder):
@@ -97,10 +121,10 @@ def test_unexplained_is_what_the_books_do_not_account_for(tmp_path, inverse, mov
 def test_slippage_has_one_sign_on_the_page(tmp_path):
     fake_run(tmp_path, bars=1_500)
     figures, text = summary(tmp_path), write_report(tmp_path).read_text()
-    said = f"{-figures['slippage_bps']:+.2f}"
+    said = f"{figures['slippage_bps']:+.2f}"
     assert f">{said} bps<" in text  # the tile
     assert re.search(
-        rf"\(\+ earned, - paid\)</td><td class=''>\{said[0]}[^<]+</td><td class='dim'>\{said}<", text
+        rf">slippage against mid</td><td class=''>\{said[0]}[^<]+</td><td class='dim'>\{said}<", text
     )
     by_strategy = {"momentum": -1, "grid": 1}  # takes, and makes for the most part
     for name, sign in by_strategy.items():

@@ -89,6 +89,7 @@ def test_sigint_leaves_a_whole_run_and_no_exposure(root, session):
     bought = np.array(fills["side"]) * np.array(fills["qty"])
     assert len(bought) >= 2
     assert abs(bought.sum()) < 1e-9
+    assert (np.array(fills["fee"]) < 0).all()  # also of those that flattened it
     assert SessionState.load(root / "state" / "toy.npz").last_bar == manifest["end"]
 
 

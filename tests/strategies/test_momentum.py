@@ -44,7 +44,7 @@ def test_entry_is_sized_by_its_stop_and_the_stop_stands_at_the_venue():
     assert (entry["size"], entry["bound"], entry["bundle"]) == (50.0, "fixed_fractional", "bundle-a")
     (fill,) = played.fills
     assert (fill["qty"], fill["price"], fill["mid"], fill["maker"]) == (50.0, 100.1, 100.0, False)
-    assert fill["fee"] == pytest.approx(50 * 100.1 * 0.0005)
+    assert fill["fee"] == pytest.approx(-50 * 100.1 * 0.0005)
     (stop,) = played.open_orders
     assert stop.is_reduce_only
     assert stop.quantity.as_double() == 50.0
