@@ -274,7 +274,7 @@ class DiffsFeed(BookFeed):
         clock = Clock(settings.time, Tally("snapshots", self.identifier))
         found = []
         for path in find(root, settings.files):
-            for batch in read(path, columns, table.numbers(), settings.time):
+            for batch in read(path, columns, table.numbers(), settings.time, table.csv):
                 for target, part in by_instrument(table, batch):
                     if target != self.identifier:
                         continue

@@ -5,24 +5,18 @@ written.
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import pyarrow as pa
 
 from catalogs.instruments import Instrument
 from catalogs.mapping import (
     BarsTable,
-    Cell,
     FundingTable,
     MappingError,
-    NoAggressor,
     PriceTable,
     QuotesTable,
     SeriesTable,
-    SideColumn,
     TableSettings,
     TimeSettings,
-    TradesTable,
 )
-from catalogs.overlaps import SeenIds
 from catalogs.summary import ImportSummary, Tally
 from catalogs.tables import Batch
 from catalogs.writer import CatalogWriter
@@ -30,10 +24,6 @@ from catalogs.writer import CatalogWriter
 Columns = dict[str, np.ndarray]
 
 _CHUNK = 500_000  # rows of one catalog file
-_TRUTHS: dict[bool, list[Cell]] = {
-    True: ["true", "True", "TRUE"],
-    False: ["false", "False", "FALSE"],
-}
 
 
 class Clock:
@@ -146,10 +136,11 @@ class Feed:
 class RowFeed(Feed):
     """Kinds where a row of the file is a row of the catalog.
 
-    Subclasses decode columns and say which rows cannot be stored and why. A row equal in every column to the
-    one above it is a recorder's repetition and left out.
+    Subclasses decode columns and say which rows cannot be stored and why. Where ``drops_repeats``, a row
+    equal in every column to the one above it is a recorder's repetition and left out.
     """
 
+    drops_repeats = True
     _last: tuple[object, ...] | None = None
 
     def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
@@ -167,14 +158,21 @@ class RowFeed(Feed):
         self.tally.read += len(batch)
         ts_event, ts_init = self.clock.read(batch)
         columns = self.decode(batch, ts_event, ts_init)
-        keep = ~self._repeats([ts_event, ts_init, *columns.values()])
-        self.tally.notes["equal to the row above: left out"] += int((~keep).sum())
+        equal = self._repeats([ts_event, ts_init, *columns.values()])
+        keep = np.ones(len(batch), dtype=bool)
+        if self.drops_repeats:
+            self._leave_out("equal to the row above", equal, keep)
         for reason, bad in self.faults(columns):
-            self.tally.notes[f"{reason}: left out"] += int((bad & keep).sum())
-            keep &= ~bad
+            self._leave_out(reason, bad, keep)
+        if not self.drops_repeats:
+            self.tally.notes["equal to the row above: kept"] += int((equal & keep).sum())
         columns = {name: values[keep] for name, values in columns.items()}
         self.repair(columns)
         self.sink.add(ts_event[keep], ts_init[keep], columns)
+
+    def _leave_out(self, reason: str, bad: np.ndarray, keep: np.ndarray) -> None:
+        self.tally.leave_out(reason, int((bad & keep).sum()))
+        keep &= ~bad
 
     def _repeats(self, columns: list[np.ndarray]) -> np.ndarray:
         same = np.ones(len(columns[0]), dtype=bool)
@@ -191,68 +189,6 @@ class RowFeed(Feed):
         ticks = values[np.isfinite(values)] * 10.0**precision
         off = np.abs(ticks - np.rint(ticks)) > 1e-6 + 1e-9 * np.abs(ticks)
         self.tally.notes[f"{what} rounded to {precision} decimal places"] += int(off.sum())
-
-
-class TradesFeed(RowFeed):
-    """Trades; without an aggressor where the data have none."""
-
-    def __init__(
-        self, table: TradesTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        def write(**columns: np.ndarray) -> int:
-            return writer.trades(instrument, **columns)
-
-        super().__init__(table, summary.tally("trades", str(instrument.id)), write, summary)
-        self._table = table
-        self._instrument = instrument
-        self._seen = SeenIds(table.time.max_late)
-        self._again: np.ndarray | None = None
-        if isinstance(table.aggressor, NoAggressor):
-            summary.warnings.append(
-                f"trades of {instrument.id}: the aggressor is not in the data, so they have NO_AGGRESSOR; "
-                "signed volume made from them is inferred, not measured"
-            )
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        table = self._table
-        columns = {
-            "price": batch.number(table.price) * table.price_scale,
-            "size": batch.number(table.size) * table.size_scale,
-            "side": self._side(batch),
-        }
-        self.note_rounding(columns["price"], self._instrument.price_precision, "prices")
-        self.note_rounding(columns["size"], self._instrument.size_precision, "sizes")
-        if table.id is not None:
-            whole = pa.types.is_integer(batch.column(table.id).type)
-            text = batch.text(table.id)
-            columns["trade_id"] = batch.integer(table.id) if whole else text.to_numpy().astype(object)
-            self._again = self._seen.repeated(batch.path, ts_event, ts_init, text)
-        return columns
-
-    def _side(self, batch: Batch) -> np.ndarray:
-        aggressor = self._table.aggressor
-        if isinstance(aggressor, NoAggressor):
-            return np.zeros(len(batch), dtype=np.int8)
-        buys, sells = _TRUTHS[False], _TRUTHS[True]  # a buyer who was resting did not aggress
-        if isinstance(aggressor, SideColumn):
-            buys, sells = aggressor.buy, aggressor.sell
-        elif not batch.is_text(aggressor.column):
-            buys, sells = [False], [True]
-        buy, sell = batch.is_any(aggressor.column, buys), batch.is_any(aggressor.column, sells)
-        if not (buy | sell).all():
-            row = int(np.argmin(buy | sell))
-            raise MappingError(
-                f"{batch.path}: column {aggressor.column!r}, row {batch.rows[row]}: "
-                f"{batch.column(aggressor.column)[row]} is neither {buys} nor {sells}; correct the mapping's "
-                "aggressor, or leave the row out with `where`"
-            )
-        return np.where(sell, -1, 1).astype(np.int8)
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        if self._again is not None:
-            yield "repeated from an earlier file", self._again
-        yield "without a positive price", ~_positive(columns["price"], self._instrument)
-        yield "without a size", ~(columns["size"] >= 0.5 * 10.0**-self._instrument.size_precision)
 
 
 class QuotesFeed(RowFeed):
@@ -285,8 +221,8 @@ class QuotesFeed(RowFeed):
         for values in columns.values():
             missing |= ~np.isfinite(values)
         yield "with a side missing", missing
-        positive = _positive(columns["bid_price"], self._instrument)
-        positive &= _positive(columns["ask_price"], self._instrument)
+        positive = is_price(columns["bid_price"], self._instrument)
+        positive &= is_price(columns["ask_price"], self._instrument)
         yield "without a positive price", ~positive
         crossed = columns["bid_price"] > columns["ask_price"]
         self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing & positive).sum())
@@ -329,7 +265,7 @@ class BarsFeed(RowFeed):
         positive = np.ones(len(missing), dtype=bool)
         for name in ("open", "high", "low", "close"):
             missing |= ~np.isfinite(columns[name])
-            positive &= _positive(columns[name], self._instrument)
+            positive &= is_price(columns[name], self._instrument)
         yield "with a value missing", missing
         yield "without a positive price", ~positive
 
@@ -364,7 +300,7 @@ class PriceFeed(RowFeed):
         return {"value": value}
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "without a positive price", ~_positive(columns["value"], self._instrument)
+        yield "without a positive price", ~is_price(columns["value"], self._instrument)
 
 
 class FundingFeed(RowFeed):
@@ -426,7 +362,7 @@ class SeveralFeeds(Feed):
             feed.finish()
 
 
-def _positive(price: np.ndarray, instrument: Instrument) -> np.ndarray:
+def is_price(price: np.ndarray, instrument: Instrument) -> np.ndarray:
     """Where a price is finite and a tick or more after rounding: a print at 0 would fill every bid."""
     return np.isfinite(price) & (np.rint(price * 10.0**instrument.price_precision) > 0)
 

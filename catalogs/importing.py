@@ -14,7 +14,6 @@ from catalogs.feeds import (
     QuotesFeed,
     SeriesFeed,
     SeveralFeeds,
-    TradesFeed,
 )
 from catalogs.instruments import Instrument
 from catalogs.layout import DataType, folder
@@ -31,7 +30,8 @@ from catalogs.mapping import (
     TradesTable,
 )
 from catalogs.summary import ImportSummary, Tally
-from catalogs.tables import by_instrument, find, read, rows_in, select
+from catalogs.tables import by_instrument, check_file, find, read, rows_in, select
+from catalogs.tradesfeed import TradesFeed
 from catalogs.writer import CatalogWriter
 
 Progress = Callable[[str, int, int], None]
@@ -47,7 +47,10 @@ def run_import(
     then is sound and stays.
     """
     instruments = {item.id: item.build() for item in mapping.instrument}
-    plan = [(table, find(root, table.files)) for table in mapping.table]  # fail before anything is written
+    plan = [(table, find(root, table.files)) for table in mapping.table]
+    for table, paths in plan:  # fail before anything is written
+        for path in paths:
+            check_file(path, table.columns(), table.csv)
     summary = ImportSummary()
     with CatalogWriter(catalog) as writer:
         for instrument in instruments.values():
@@ -83,7 +86,7 @@ def _import_table(
     left_out = 0
     for path in paths:
         before = done
-        for batch in read(path, table.columns(), table.numbers(), table.time):
+        for batch in read(path, table.columns(), table.plain(), table.time, table.csv):
             done += len(batch)
             kept = select(table, batch)
             left_out += len(batch) - len(kept)

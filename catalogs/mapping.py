@@ -1,14 +1,17 @@
 """The language of import mappings: which columns of which files become which kind of market data."""
 
+import codecs
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from catalogs.instruments import InstrumentSettings
 from features.settings import Duration, Settings
 
 Unit = Literal["s", "ms", "us", "ns", "timestamp"]
 Cell = str | int | float | bool
+Scale = Annotated[float, Field(gt=0)]
+"""What a column is multiplied by."""
 
 
 class MappingError(ValueError):
@@ -62,6 +65,60 @@ class TimeSettings(Settings):
         return [self.event] if self.init is None else [self.event, self.init]
 
 
+class CsvSettings(Settings):
+    """How a table's CSV files are written, as far as that is not found out from their beginning.
+
+    Parameters
+    ----------
+    separator : str, optional
+        What stands between cells; of comma, semicolon, tab and bar that which splits the header best, where
+        absent.
+    columns : list of str
+        Names of the columns in order, for files without a header and for those where two columns have one
+        name. A file whose first line has the names that the table reads keeps its own.
+    decimal : str
+        What stands before decimal places: ``"."`` or ``","``.
+    thousands : str, optional
+        What stands between thousands; numbers have nothing there where absent.
+    encoding : str
+        Of the text; UTF-16 is known by its byte order mark.
+    skip : int
+        Lines before the header (or the first row) that are not of the table. Empty ones and those that begin
+        with ``#`` are passed over anyway.
+    """
+
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    columns: list[str] = Field(default=[])
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", "'", " ", "_"] | None = None
+    encoding: str = "utf-8"
+    skip: int = Field(default=0, ge=0, le=10_000)
+
+    @field_validator("columns")
+    @classmethod
+    def _named_once(cls, value: list[str]) -> list[str]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(map(repr, twice))} named twice; give every column its own name")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value).incrementaldecoder(errors="strict").decode(b"")
+            b"".decode(value)
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"{value!r} is no encoding; write one such as 'utf-8' or 'cp1252'") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "CsvSettings":
+        if self.thousands == self.decimal:
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}; a number has one of them")
+        return self
+
+
 class SymbolSettings(Settings):
     """Instrument by row: the text of ``columns``, joined by ``/``, looked up in ``map``.
 
@@ -87,6 +144,8 @@ class TableSettings(Settings):
         Only rows whose column equals the value (or one of the values) are read.
     time : TimeSettings
         The time columns.
+    csv : CsvSettings
+        How CSV files are written, where that is not found out.
     """
 
     files: list[str] = Field(min_length=1)
@@ -94,6 +153,7 @@ class TableSettings(Settings):
     symbol: SymbolSettings | None = None
     where: dict[str, Cell | list[Cell]] = Field(default={})
     time: TimeSettings
+    csv: CsvSettings = CsvSettings()
 
     @model_validator(mode="after")
     def _one_instrument(self) -> "TableSettings":
@@ -111,8 +171,12 @@ class TableSettings(Settings):
         return [*self.time.columns(), *symbols, *self.where, *self.numbers(), *self.others()]
 
     def numbers(self) -> list[str]:
-        """Those of them that are read as decimal numbers, whatever the first rows of a CSV look like."""
+        """Those of them that are read as decimal numbers."""
         raise NotImplementedError
+
+    def plain(self) -> list[str]:
+        """Those whose type is ours to say, whatever the first rows of a CSV look like."""
+        return [*self.numbers(), *(self.symbol.columns if self.symbol else [])]
 
     def others(self) -> list[str]:
         """Those that are neither numbers nor times nor symbols nor filters."""
@@ -157,18 +221,38 @@ Aggressor = Annotated[SideColumn | BuyerMaker | NoAggressor, Field(discriminator
 
 
 class TradesTable(TableSettings):
-    """Trades. ``price_scale`` and ``size_scale`` multiply the columns; ``id`` names the venue's trade id."""
+    """Trades.
+
+    Parameters
+    ----------
+    price_scale, size_scale : float
+        Multiply the columns.
+    id : str, optional
+        Column of the venue's trade id: one id is one trade, wherever it stands again.
+    drop_repeats : bool
+        Without an id, a row equal to the one above it is a recorder's repetition, not another trade.
+    """
 
     kind: Literal["trades"]
     price: str
     size: str
     id: str | None = None
-    price_scale: float = 1.0
-    size_scale: float = 1.0
+    drop_repeats: bool = False
+    price_scale: Scale = 1.0
+    size_scale: Scale = 1.0
     aggressor: Aggressor
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "TradesTable":
+        if self.id is not None and self.drop_repeats:
+            raise ValueError("drop_repeats is for trades without an id; take one of the two away")
+        return self
 
     def numbers(self) -> list[str]:
         return [self.price, self.size]
+
+    def plain(self) -> list[str]:
+        return [*super().plain(), *([self.id] if self.id else [])]
 
     def others(self) -> list[str]:
         return [*([self.id] if self.id else []), *self.aggressor.columns()]
@@ -182,8 +266,8 @@ class QuotesTable(TableSettings):
     ask_price: str
     bid_size: str
     ask_size: str
-    price_scale: float = 1.0
-    size_scale: float = 1.0
+    price_scale: Scale = 1.0
+    size_scale: Scale = 1.0
 
     def numbers(self) -> list[str]:
         return [self.bid_price, self.ask_price, self.bid_size, self.ask_size]
@@ -198,8 +282,8 @@ class BarsTable(TableSettings):
     low: str = "low"
     close: str = "close"
     volume: str = "volume"
-    price_scale: float = 1.0
-    size_scale: float = 1.0
+    price_scale: Scale = 1.0
+    size_scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _stamped(self) -> "BarsTable":
@@ -272,8 +356,8 @@ class SnapshotsTable(TableSettings):
     levels: Levels
     sequence: str | None = None
     gap: Duration = 10_000_000_000
-    price_scale: float = 1.0
-    size_scale: float = 1.0
+    price_scale: Scale = 1.0
+    size_scale: Scale = 1.0
 
     def numbers(self) -> list[str]:
         return self.levels.columns()
@@ -321,8 +405,8 @@ class DiffsTable(TableSettings):
     previous_id: str | None = None
     rule: Literal["previous", "contiguous"]
     snapshots: RestSnapshots
-    price_scale: float = 1.0
-    size_scale: float = 1.0
+    price_scale: Scale = 1.0
+    size_scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> "DiffsTable":
@@ -343,7 +427,7 @@ class PriceTable(TableSettings):
 
     kind: Literal["mark", "index"]
     value: str
-    price_scale: float = 1.0
+    price_scale: Scale = 1.0
 
     def numbers(self) -> list[str]:
         return [self.value]

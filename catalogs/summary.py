@@ -12,7 +12,9 @@ from rich.text import Text
 class Tally:
     """One kind of data of one instrument.
 
-    ``notes`` counts each repair and each reason for leaving rows out.
+    ``notes`` counts each repair and each reason for leaving rows out; ``left_out`` are the rows that those
+    reasons took away, so that where a row of a file is one of the catalog, ``read`` is ``added`` and
+    ``present`` and ``left_out``.
     """
 
     kind: str
@@ -20,7 +22,13 @@ class Tally:
     read: int = 0
     added: int = 0
     present: int = 0
+    left_out: int = 0
     notes: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def leave_out(self, reason: str, rows: int) -> None:
+        """Count rows that are left out for a reason."""
+        self.left_out += rows
+        self.notes[f"{reason}: left out"] += rows
 
 
 @dataclasses.dataclass

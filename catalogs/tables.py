@@ -3,7 +3,9 @@ place.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +14,46 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
-from catalogs.mapping import Cell, MappingError, TableSettings, TimeSettings, Unit
+from catalogs.cells import (
+    EARLIEST,
+    FACTORS,
+    LATEST,
+    UNFIT,
+    Convert,
+    counted,
+    fails,
+    hint,
+    parsed,
+    shown,
+    to_float,
+    to_integer,
+    to_nanoseconds,
+    unit_hint,
+)
+from catalogs.delimited import check_columns, form_of
+from catalogs.mapping import Cell, CsvSettings, MappingError, TableSettings, TimeSettings, Unit
 
 _CELLS = 1_000_000  # values decoded at once: bounds memory whatever the number of columns
-_Convert = Callable[[pa.ChunkedArray], pa.ChunkedArray]
-_UNFIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError)  # what a conversion raises for cells or types
-_FACTORS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_PLAIN = CsvSettings()
 
 
 class Batch:
     """Some rows of a file, columns by name.
 
-    Every method raises MappingError naming file, column, row and value.
+    Every method raises MappingError naming file, column, row and value. ``csv`` says how numbers are written
+    where they are text.
     """
 
-    def __init__(self, path: Path, first_row: int, table: pa.Table, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        first_row: int,
+        table: pa.Table,
+        rows: np.ndarray | None = None,
+        csv: CsvSettings = _PLAIN,
+    ) -> None:
         self.path = path
+        self.csv = csv
         self._table = table
         self.rows = np.arange(first_row, first_row + len(table)) if rows is None else rows
 
@@ -39,8 +65,8 @@ class Batch:
         if which.dtype == bool:
             if which.all():
                 return self
-            return Batch(self.path, 0, self._table.filter(pa.array(which)), self.rows[which])
-        return Batch(self.path, 0, self._table.take(pa.array(which)), self.rows[which])
+            return Batch(self.path, 0, self._table.filter(pa.array(which)), self.rows[which], self.csv)
+        return Batch(self.path, 0, self._table.take(pa.array(which)), self.rows[which], self.csv)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """The raw column, its values in place where they are kept in a dictionary."""
@@ -49,13 +75,22 @@ class Batch:
 
     def number(self, name: str) -> np.ndarray:
         """A column as float64, NaN where null."""
-        return self._converted(name, "a number", _to_float).to_numpy()
+        return self._converted(name, "a number", to_float, self._numerals(name)).to_numpy()
 
     def integer(self, name: str) -> np.ndarray:
         """A column as int64, without nulls."""
-        whole = self._converted(name, "a whole number", _to_integer)
+        whole = self._converted(name, "a whole number", to_integer, self._numerals(name))
         self._no_nulls(name, whole)
         return whole.to_numpy()
+
+    def converted(self, kinds: Mapping[str, pa.DataType]) -> "Batch":
+        """The same rows with some columns as other types."""
+        table = self._table
+        for name, kind in kinds.items():
+            convert = functools.partial(pc.cast, target_type=kind)
+            column = self._converted(name, f"{kind}, as the column begins", convert)
+            table = table.set_column(table.column_names.index(name), name, column)
+        return Batch(self.path, 0, table, self.rows, self.csv)
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds text."""
@@ -65,6 +100,13 @@ class Batch:
     def text(self, name: str) -> pa.ChunkedArray:
         """A column as text."""
         return pc.cast(self.column(name), pa.string())
+
+    def identifiers(self, name: str) -> pa.ChunkedArray:
+        """A column of names, integers or text; none is empty."""
+        column = self.column(name)
+        column = column if pa.types.is_integer(column.type) else self.text(name)
+        self._no_nulls(name, column)
+        return column
 
     def lists(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """A list column as offsets (rows + 1) into its values, and the values as float64."""
@@ -91,31 +133,44 @@ class Batch:
         """A time column as int64 nanoseconds."""
         column = self.column(name)
         temporal = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
-        if (unit == "timestamp") != (temporal or self.is_text(name)):
-            if self.is_text(name) and _fails(_to_float, column) and not _fails(_to_float, column[:1]):
-                self._converted(name, f"a time in {unit!r}", _to_float)  # one cell made the column text
+        if not self.is_text(name) and (unit == "timestamp") != temporal:
             raise MappingError(
                 f"{self.path}: time column {name!r} is {column.type}, but its unit is given as {unit!r}; "
                 "use 's', 'ms', 'us' or 'ns' for numbers and 'timestamp' for timestamps and ISO text"
             )
+        convert, cells = counted(FACTORS.get(unit, 1)), column
         if unit != "timestamp":
-            convert = _counted(_FACTORS[unit])
-        elif temporal:
-            convert = _to_nanoseconds
+            cells = self._numerals(name)
         else:
-            convert = _parsed(column)
-        ns = self._converted(name, f"a time in {unit!r}", convert)
+            convert = to_nanoseconds if temporal else parsed(column)
+        ns = self._converted(name, f"a time in {unit!r}", convert, cells)
         self._no_nulls(name, ns)
         out = ns.to_numpy()
-        # 2005 to 2100: outside it the unit is wrong, and nothing else would say so.
-        bad = (out < 1_104_537_600 * 10**9) | (out > 4_102_444_800 * 10**9)
+        bad = (out < EARLIEST) | (out > LATEST)
         if bad.any():
             row = int(np.argmax(bad))
             raise MappingError(
                 f"{self.path}: column {name!r}, row {self.rows[row]}: {column[row]} read as {unit!r} is "
-                f"{np.datetime64(int(out[row]), 'ns')}; correct the unit"
+                f"{np.datetime64(int(out[row]), 'ns')}; {unit_hint(column[row].as_py())}correct the unit"
             )
         return out
+
+    def _numerals(self, name: str) -> pa.ChunkedArray:
+        """A column of numbers; where they are text, with a decimal point and nothing between thousands."""
+        column = self.column(name)
+        if not self.is_text(name):
+            return column
+        if self.csv.thousands:
+            mark, decimal = re.escape(self.csv.thousands), re.escape(self.csv.decimal)
+            right = pc.match_substring_regex(
+                column, rf"^\s*[-+]?\d{{1,3}}({mark}\d{{3}})+({decimal}\d*)?\s*$"
+            )
+            column = pc.if_else(right, pc.replace_substring(column, self.csv.thousands, ""), column)
+        if self.csv.decimal != ".":
+            # A point would be read as one, though the file says it is none.
+            column = pc.replace_substring(column, ".", "?")
+            column = pc.replace_substring(column, self.csv.decimal, ".")
+        return column
 
     def _no_nulls(self, name: str, column: pa.ChunkedArray) -> None:
         if column.null_count:
@@ -124,62 +179,24 @@ class Batch:
                 f"{self.path}: column {name!r}, row {self.rows[row]} is empty; name a column that never is"
             )
 
-    def _converted(self, name: str, what: str, convert: _Convert) -> pa.ChunkedArray:
-        first, rest = 0, self.column(name)
-        with contextlib.suppress(*_UNFIT):
+    def _converted(
+        self, name: str, what: str, convert: Convert, column: pa.ChunkedArray | None = None
+    ) -> pa.ChunkedArray:
+        rest = self.column(name) if column is None else column
+        with contextlib.suppress(*UNFIT):
             return convert(rest)
+        first = 0
         while len(rest) > 1:  # the first cell that fails is among the rest
             half = len(rest) // 2
-            if _fails(convert, rest[:half]):
+            if fails(convert, rest[:half]):
                 rest = rest[:half]
             else:
                 first, rest = first + half, rest[half:]
+        cell = self.column(name)[first].as_py()
         raise MappingError(
-            f"{self.path}: column {name!r}, row {self.rows[first]}: {rest[0].as_py()!r} is not {what}; "
-            "correct the column or its unit, or leave the row out with `where`"
+            f"{self.path}: column {name!r}, row {self.rows[first]}: {shown(cell)} is not {what}; "
+            f"{hint(what, cell, self.csv)}correct the column or its unit, or leave the row out with `where`"
         )
-
-
-def _fails(convert: _Convert, column: pa.ChunkedArray) -> bool:
-    try:
-        convert(column)
-    except _UNFIT:
-        return True
-    return False
-
-
-def _to_float(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.cast(column, pa.float64(), safe=False)
-
-
-def _to_integer(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.cast(column, pa.int64())
-
-
-def _to_nanoseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.cast(pc.cast(column, pa.timestamp("ns", tz=getattr(column.type, "tz", None))), pa.int64())
-
-
-def _counted(factor: int) -> _Convert:
-    """From numbers of ``factor`` ns since 1970."""
-
-    def convert(column: pa.ChunkedArray) -> pa.ChunkedArray:
-        if not pa.types.is_floating(column.type):
-            return pc.multiply_checked(pc.cast(column, pa.int64()), factor)
-        # A double holds seconds of our time to about 0.2 microseconds; more digits than that are noise.
-        micros = np.rint(pc.fill_null(column, np.nan).to_numpy() * (factor / 1e3))
-        return pc.multiply(
-            pa.chunked_array([pa.array(micros, mask=~np.isfinite(micros)).cast(pa.int64())]), 1_000
-        )
-
-    return convert
-
-
-def _parsed(column: pa.ChunkedArray) -> _Convert:
-    """From ISO text, with a zone or without one as the first has it."""
-    zoned = not _fails(lambda first: pc.cast(first, pa.timestamp("ns", tz="UTC")), column.drop_null()[:1])
-    kind = pa.timestamp("ns", tz="UTC" if zoned else None)
-    return lambda text: pc.cast(pc.cast(text, kind), pa.int64())
 
 
 def find(root: Path, patterns: Sequence[str]) -> list[Path]:
@@ -224,29 +241,56 @@ def _naming(path: Path) -> Iterator[None]:
         raise MappingError(f"{path}: cannot be read: {error}; mend it or fetch it again") from None
 
 
-def read(path: Path, columns: Sequence[str], numbers: Sequence[str], time: TimeSettings) -> Iterator[Batch]:
+def read(
+    path: Path,
+    columns: Sequence[str],
+    plain: Sequence[str],
+    time: TimeSettings,
+    csv: CsvSettings = _PLAIN,
+) -> Iterator[Batch]:
     """The columns of a file in batches; the whole file at once, sorted by time, where ``time.sort`` says so.
 
-    ``numbers`` are those columns that hold decimal numbers even where a CSV begins with whole ones.
+    Of a CSV, the ``plain`` columns and those of times are text; the others are what they look like. Sorting a
+    file that is newest first turns it round, so that rows of one time come in the order they happened in.
     """
     names = list(dict.fromkeys(columns))
-    if path.suffix == ".parquet":
+    if _is_parquet(path):
         batches = _parquet(path, names)
-    elif ".csv" in path.suffixes:
-        batches = _csv(path, names, numbers)
     else:
-        raise MappingError(f"{path}: neither .parquet nor .csv (.csv.gz, .csv.zst)")
+        batches = _csv(path, names, [*plain, *time.columns()], csv)
     if time.sort:
         parts = list(batches)
         if not parts:
             return
-        whole = Batch(path, 0, pa.concat_tables([part._table for part in parts]))
+        whole = Batch(path, 0, pa.concat_tables([part._table for part in parts]), csv=csv)
         if len(whole):
             unit = (time.init_unit or time.unit) if time.init else time.unit
-            key = whole.times(time.init or time.event, unit)
-            yield whole.take(np.argsort(key, kind="stable"))
+            yield whole.take(_by_time(whole.times(time.init or time.event, unit)))
         return
     yield from batches
+
+
+def _by_time(key: np.ndarray) -> np.ndarray:
+    """The rows in order of time; rows of one time as in the file, or backwards where it is newest first."""
+    steps = np.diff(key)
+    if (steps < 0).sum() > (steps > 0).sum():
+        return len(key) - 1 - np.argsort(key[::-1], kind="stable")
+    return np.argsort(key, kind="stable")
+
+
+def check_file(path: Path, columns: Sequence[str], csv: CsvSettings) -> None:
+    """Raise MappingError where a file cannot be opened or lacks a column: before anything is written."""
+    with _naming(path):
+        if _is_parquet(path):
+            check_columns(path, columns, pq.read_schema(path).names)
+        else:
+            form_of(path, columns, csv)
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix != ".parquet" and ".csv" not in path.suffixes:
+        raise MappingError(f"{path}: neither .parquet nor .csv (.csv.gz, .csv.zst)")
+    return path.suffix == ".parquet"
 
 
 def select(table: TableSettings, batch: Batch) -> Batch:
@@ -283,7 +327,7 @@ def by_instrument(table: TableSettings, batch: Batch) -> Iterator[tuple[str | No
 def _parquet(path: Path, names: list[str]) -> Iterator[Batch]:
     with _naming(path):
         file = pq.ParquetFile(path)
-        _check_columns(path, names, file.schema_arrow.names)
+        check_columns(path, names, file.schema_arrow.names)
         width = sum(1000 if pa.types.is_list(file.schema_arrow.field(name).type) else 1 for name in names)
         row = 0
         for batch in file.iter_batches(max(1_024, _CELLS // width), columns=names):
@@ -291,30 +335,32 @@ def _parquet(path: Path, names: list[str]) -> Iterator[Batch]:
             row += len(batch)
 
 
-def _csv(path: Path, names: list[str], numbers: Sequence[str]) -> Iterator[Batch]:
+def _csv(path: Path, names: list[str], plain: Sequence[str], csv: CsvSettings) -> Iterator[Batch]:
+    # Everything is read as text and converted by us: a file that begins with whole numbers may go on with
+    # fractions, and an error of ours names the row.
     with _naming(path):
-        with pv.open_csv(path) as head:
-            schema = head.schema
-        _check_columns(path, names, schema.names)
-        # Columns that begin with text keep it, so that the error is ours and names the row. Times are parsed
-        # by us, because a file that begins with whole seconds may go on with fractions.
-        kinds = {}
-        for name in names:
-            kind = schema.field(name).type
-            if name in numbers and (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-                kinds[name] = pa.float64()
-            elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-                kinds[name] = pa.string()
-        options = pv.ConvertOptions(include_columns=names, column_types=kinds)
+        form = form_of(path, names, csv)
+        read = pv.ReadOptions(
+            block_size=1 << 24, column_names=form.names, skip_rows=form.skip, encoding=form.encoding
+        )
+        parse = pv.ParseOptions(delimiter=form.separator, invalid_row_handler=_pass_over_comments)
+        guess = pv.ConvertOptions(include_columns=[name for name in names if name not in plain])
+        with pv.open_csv(path, read, parse, guess) as head:
+            kinds = {field.name: field.type for field in head.schema if _is_simple(field.type)}
+        options = pv.ConvertOptions(
+            include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
+        )
         row = 0
-        with pv.open_csv(path, pv.ReadOptions(block_size=1 << 24), convert_options=options) as reader:
-            for batch in reader:
-                yield Batch(path, row, pa.Table.from_batches([batch]))
+        with pv.open_csv(path, read, parse, options) as reader:
+            for records in reader:
+                batch = Batch(path, row, pa.Table.from_batches([records]), csv=csv)
+                yield batch.converted({name: kind for name, kind in kinds.items() if name not in plain})
                 row += len(batch)
 
 
-def _check_columns(path: Path, wanted: list[str], present: list[str]) -> None:
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        shown = ", ".join(present[:30]) + (" …" if len(present) > 30 else "")
-        raise MappingError(f"{path}: no column {', '.join(map(repr, missing))}; it has {shown}")
+def _is_simple(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _pass_over_comments(row: pv.InvalidRow) -> str:
+    return "skip" if row.text.lstrip().startswith("#") else "error"

@@ -1,7 +1,6 @@
 """What an import leaves out or refuses: prices that are none, aggressors unknown, files that overlap."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from catalogs.mapping import MappingError
 from catalogs.overlaps import SeenIds
 from catalogs.reader import Catalog
 from catalogs.summary import Tally
-from tests.catalogs.small_tables import ID, SECOND, T0, mapping, parquet
+from tests.catalogs.small_tables import ID, T0, mapping, parquet
 
 NO_PRICE = "without a positive price: left out"
 
@@ -94,24 +93,72 @@ def test_trades_that_two_files_hold_are_counted_once(root, tmp_path):
         parquet(root / f"{name}.parquet", t=times, p=np.array(ids) * 1.0, q=ids, id=ids, m=[True] * len(ids))
     summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
     assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert summary.tally("trades", ID).notes["repeated from an earlier file: left out"] == 4
+    assert summary.tally("trades", ID).notes["with the id of a row before: left out"] == 4
 
 
-def test_an_id_used_twice_in_a_file_names_two_trades(root, tmp_path):
-    for name, second in (("a", 0), ("b", 10)):
-        times = T0 + second * 1_000 + np.arange(3)
-        parquet(root / f"{name}.parquet", t=times, p=ONE[:3], q=[1.0, 2.0, 3.0], id=["x"] * 3, m=[True] * 3)
-    run_import(_table("trades", TRADES), root, tmp_path / "c")
-    assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [1, 2, 3, 1, 2, 3]
+def test_one_id_is_one_trade_in_one_file_out_of_order_and_much_later(root, tmp_path):
+    first, second = [5, 3, 4, 3, 9], [8, 5, 1, 10]
+    for name, ids, start in (("a", first, 0), ("b", second, 3_600)):
+        times = T0 + (start + np.arange(len(ids))) * 1_000
+        parquet(
+            root / f"{name}.parquet",
+            t=times,
+            p=ONE[: len(ids)],
+            q=np.array(ids) / 10,
+            id=ids,
+            m=[True] * len(ids),
+        )
+    summary = run_import(_table("trades", TRADES), root, tmp_path / "c")
+    assert Catalog(tmp_path / "c").trades(ID)["size"].tolist() == [0.5, 0.3, 0.4, 0.9, 0.8, 0.1, 1.0]
+    tally = summary.tally("trades", ID)
+    assert tally.notes["with the id of a row before: left out"] == 2
+    assert (tally.read, tally.added, tally.left_out) == (9, 7, 2)
 
 
-def test_seen_ids_are_forgotten_when_they_cannot_come_again():
-    seen = SeenIds(reach=10 * SECOND)
+def test_a_column_that_is_no_trades_id_is_refused(root, tmp_path):
+    parquet(root / "a.parquet", t=TIMES[:3], p=ONE[:3], q=[1.0, 2.0, 3.0], id=["x", "y", "x"], m=[True] * 3)
+    with pytest.raises(
+        MappingError, match=r"a\.parquet: rows 0 and 2 both have x in column 'id', but size 1 and 3"
+    ):
+        run_import(_table("trades", TRADES), root, tmp_path / "c")
+
+
+def test_two_equal_trades_of_one_time_are_two_unless_asked_otherwise(root, tmp_path):
+    text = TRADES.replace('id = "id"\n', "")
+    parquet(root / "a.parquet", t=[T0, T0, T0 + 1], p=ONE[:3], q=[1.0, 1.0, 2.0], m=[True] * 3)
+    kept = run_import(_table("trades", text), root, tmp_path / "kept").tally("trades", ID)
+    assert Catalog(tmp_path / "kept").trades(ID)["size"].tolist() == [1, 1, 2]
+    assert (kept.notes["equal to the row above: kept"], kept.left_out) == (1, 0)
+    dropped = run_import(_table("trades", "drop_repeats = true\n" + text), root, tmp_path / "dropped")
+    assert Catalog(tmp_path / "dropped").trades(ID)["size"].tolist() == [1, 2]
+    assert dropped.tally("trades", ID).left_out == 1
+
+
+@pytest.mark.parametrize("kind", ["counted", "scattered", "text", "mixed"])
+def test_seen_ids_are_those_of_a_plain_set(kind):
+    rng = np.random.default_rng(1)
+    numbers = rng.integers(0, 3_000, 8_000) if kind == "counted" else rng.integers(0, 10**12, 4_000)
+    numbers = np.concatenate((numbers, numbers[rng.integers(0, len(numbers), 1_000)]))
+    numbers = np.sort(numbers) if kind == "counted" else rng.permutation(numbers)
+    seen, known = SeenIds(), set()
+    for n, part in enumerate(np.array_split(numbers, 17)):
+        ids = pa.chunked_array([part])
+        if kind == "text" or (kind == "mixed" and n % 2):
+            ids = pa.chunked_array([[f"x{i}" if kind == "text" or i % 3 else str(i) for i in part.tolist()]])
+        expected = []
+        for item in ids.to_pylist():
+            expected.append(str(item) in known)
+            known.add(str(item))
+        assert seen.repeated(ids).tolist() == expected
+
+
+def test_ids_that_count_on_take_no_room():
+    seen = SeenIds()
     for n in range(100):
-        ts = np.array([n * SECOND])
-        assert not seen.repeated(Path(str(n)), ts, ts, pa.chunked_array([[str(n)]])).any()
-    assert len(seen._parts) == 11
-    assert seen.repeated(Path("last"), ts - 5 * SECOND, ts, pa.chunked_array([["94"]])).all()
+        ids = pa.chunked_array([np.arange(n * 1_000, (n + 1) * 1_000)])
+        assert not seen.repeated(ids).any()
+    assert len(seen._runs) == 1
+    assert not seen._hashes
 
 
 DIFFS = """

@@ -57,7 +57,7 @@ def test_trades_from_csv_repaired_and_counted(root, tmp_path):
     tally = summary.tally("trades", ID)
     assert (tally.read, tally.added, tally.present) == (7, 5, 0)
     assert dict(+tally.notes) == {
-        "equal to the row above: left out": 1,
+        "with the id of a row before: left out": 1,
         "stamped before the row above: ts_init raised": 1,
         "without a size: left out": 1,
         "prices rounded to 1 decimal places": 1,
@@ -221,10 +221,13 @@ value = "v"
         (('price = "p"', 'price = "px"'), r"trades-1\.csv: no column 'px'; it has t, p, q"),
         (
             ('unit = "ms"', 'unit = "s"'),
-            r"column 't', row 0: 1700000000000 is not a time in 's'",
+            r"column 't', row 0: 1700000000000 is not a time in 's'; it would be a time in 'ms'",
         ),
-        (('unit = "ms"', 'unit = "timestamp"'), r"'t' is int64, but its unit is given as 'timestamp'"),
-        (('event = "t"', 'event = "type"'), r"'type' is string, but its unit"),
+        (
+            ('unit = "ms"', 'unit = "timestamp"'),
+            r"'t', row 0: 1700000000000 is not a time in 'timestamp'; it would be a time in 'ms'",
+        ),
+        (('event = "t"', 'event = "type"'), r"'type', row 0: 'MARKET' is not a time in 'ms'"),
         (('size = "q"', 'size = "type"'), r"column 'type', row 0: 'MARKET' is not a number"),
         (
             ('"trades*.csv*"', '"/somewhere/trades.csv"'),
