@@ -4,7 +4,7 @@ recording.
 One Nautilus component, hub or replay, with the governor and the trader in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -100,8 +100,11 @@ def assemble(
     return _hub(market, models, common, mode, first, record)
 
 
-def order_rows(cache: Cache) -> list[tuple[Any, ...]]:
-    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``."""
+def order_rows(cache: Cache, refusals: Mapping[str, str]) -> list[tuple[Any, ...]]:
+    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``.
+
+    ``refusals`` gives, by order id, why it or a change of it was refused.
+    """
     rows = [
         (
             order.ts_init,
@@ -112,6 +115,8 @@ def order_rows(cache: Cache) -> list[tuple[Any, ...]]:
             order.quantity.as_double(),
             _level(order),
             order.status.name.lower(),
+            str(order.tags[0]),
+            refusals.get(str(order.client_order_id), ""),
         )
         for order in cache.orders()
     ]

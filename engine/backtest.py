@@ -156,7 +156,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             except RuntimeError as error:
                 result, failures = None, [*guard.failures, str(error)]
             wall = time.perf_counter() - began
-        orders = order_rows(node.get_engine_cache(config.name)) if result else []
+        orders = order_rows(node.get_engine_cache(config.name), conductor.trader.refusals) if result else []
     finally:
         node.dispose()
     if not failures and not guard.stop_requested and not logs.equity:

@@ -271,7 +271,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _backtest(arguments: argparse.Namespace) -> int:
     from engine.backtest import run_backtest
-    from engine.report import print_summary, summary, write_report
+    from engine.report import all_refused, print_summary, summary, write_report
 
     folder, complete = run_backtest(_load(arguments), arguments.mode)
     result = summary(folder)
@@ -282,6 +282,9 @@ def _backtest(arguments: argparse.Namespace) -> int:
     else:
         print_summary(result)
     _say(f"{folder}" + ("" if complete else " (interrupted: a partial run)"))
+    if refused := all_refused(result):
+        print(f"beaufort: {refused}", file=sys.stderr)
+        return 1
     return 0 if complete else 130
 
 

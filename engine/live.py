@@ -41,6 +41,8 @@ from engine.errors import BeaufortError
 from engine.live_state import SessionState
 from engine.pipeline import Market, bar_identity
 from engine.progress import console
+from engine.report.run_folder import read_run
+from engine.report.summary import all_refused, summarize
 from engine.runs import RunLogs, new_run_folder, write_run
 from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
 
@@ -68,7 +70,7 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
     Returns
     -------
     int
-        The exit code: 0.
+        The exit code: 0, or 1 where orders were sent and every one was refused.
 
     Raises
     ------
@@ -98,6 +100,9 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
             shutil.rmtree(folder)  # nothing has run
         raise
     session.run(seconds)
+    if refused := all_refused(summarize(read_run(folder))):
+        console.print(f"warning: {refused}", highlight=False, soft_wrap=True)
+        return 1
     return 0
 
 
@@ -242,7 +247,7 @@ class Session:
                 run(self._node, self._source.venue, self._live)
             except BeaufortError as error:
                 problems.append(str(error))
-        orders = order_rows(self._node.cache)
+        orders = order_rows(self._node.cache, self._hub.trader.refusals)
         self._logs.fills += _unseen_fills(self._node.cache, self._logs)
         currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
         money = self._node.portfolio.equity(Venue(self._source.venue)).get(currency)

@@ -65,6 +65,8 @@ class Trader:
     Attributes
     ----------
     desks : dict of str to Desk
+    refusals : dict of str to str
+        By order id, why the order or the last change of it was refused, in the venue's words.
     """
 
     def __init__(self, host: Strategy, config: TraderConfig) -> None:
@@ -73,6 +75,7 @@ class Trader:
         self._iid = config.instrument.id
         self._currency = getattr(config.instrument, "settlement_currency", config.instrument.quote_currency)
         self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
+        self.refusals: dict[str, str] = {}
         self._desk_of: dict[str, Desk] = {}  # by order id
         self._filled: Desk | None = None  # whose order was filled last
         self._due = 0  # when the last commands reach the venue
@@ -200,6 +203,8 @@ class Trader:
         if desk is None:
             return
         kind = type(event).__name__
+        if kind in _REFUSALS:
+            self.refusals[key] = str(event.reason)
         if kind == "OrderFilled":
             self._filled = desk
             fee = 0.0 if event.commission is None else 0.0 - event.commission.as_double()
@@ -222,6 +227,7 @@ class Trader:
             self._filled.protect()
 
 
+_REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
 _MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
 
 

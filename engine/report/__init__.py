@@ -3,6 +3,14 @@
 from engine.report.evaluation import print_evaluation, write_evaluation
 from engine.report.html import write_report
 from engine.report.results import jsonable
-from engine.report.summary import print_summary, summary
+from engine.report.summary import all_refused, print_summary, summary
 
-__all__ = ["jsonable", "print_evaluation", "print_summary", "summary", "write_evaluation", "write_report"]
+__all__ = [
+    "all_refused",
+    "jsonable",
+    "print_evaluation",
+    "print_summary",
+    "summary",
+    "write_evaluation",
+    "write_report",
+]

@@ -57,9 +57,14 @@ ORDERS = pa.schema(
         ("qty", pa.float64()),
         ("price", pa.float64()),
         ("status", pa.string()),
+        ("role", pa.string()),  # "entry", "exit", "stop" or "quote"
+        ("reason", pa.string()),  # why it, or the last change of it, was refused; "" where nothing was
     ]
 )
 """``orders.parquet``: one row an order, with its last status."""
+
+REFUSED = ("denied", "rejected")
+"""Values of ``status`` of orders that never stood: refused before they left, or by the venue."""
 
 FILLS = pa.schema(
     [

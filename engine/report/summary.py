@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from rich.text import Text
 from engine.report import metrics
 from engine.report.ledger import Ledger, contract_of, keep_ledger, round_trips, slippage
 from engine.report.results import jsonable
-from engine.report.run_folder import LABELS, Run, acted, flags, floats, integers, read_run, regimes
+from engine.report.run_folder import LABELS, REFUSED, Run, acted, flags, floats, integers, read_run, regimes
 from features.settings import format_time
+from strategies.refusals import short_reason
 
 
 def summary(run_folder: Path) -> dict[str, Any]:
@@ -26,7 +29,9 @@ def summary(run_folder: Path) -> dict[str, Any]:
     Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
     what is undefined (no trades, a span too short) is None. What was paid is negative: ``net_pnl = gross_pnl
     + fees + funding``, where ``gross_pnl`` is what prices gave, ``slippage`` included. ``liquidated`` is the
-    close (ns) of the bar that ended trading by liquidation, or None. ``unexplained`` is the change of
+    close (ns) of the bar that ended trading by liquidation, or None. ``orders_refused`` counts by reason the
+    orders that Nautilus or the venue did not take, ``changes_refused`` those of which a move or a cancel was
+    not taken. ``unexplained`` is the change of
     recorded equity that the ledger of fills and funding does not account for: it should be rounding
     (``books_differ`` says when it is more).
     """
@@ -98,6 +103,8 @@ def summarize(run: Run) -> dict[str, Any]:
             label: _named(ledger.strategies, row) for label, row in zip(LABELS, cells, strict=True)
         },
         "reasons_not_to_act": _counts(run, ~did),
+        "orders_refused": _refused(run, True),
+        "changes_refused": _refused(run, False),
         "unexplained": _unexplained(equity, starting, ledger),
     }
     return jsonable(figures)
@@ -157,6 +164,10 @@ def print_summary(figures: dict[str, Any], console: Console | None = None) -> No
     table.add_section()
     counts = f"{figures['decisions']:,} → {figures['acted']:,} → {figures['orders']:,} → {figures['fills']:,}"
     table.add_row("decisions → acted → orders → fills", counts)
+    if refused := figures["orders_refused"]:
+        table.add_row("orders refused", Text(counted(refused)))
+    if refused := figures["changes_refused"]:
+        table.add_row("changes of orders refused", Text(counted(refused)))
     pace = f"  ({figures['events'] / figures['wall_s']:,.0f}/s)" if figures["wall_s"] else ""
     table.add_row("events", f"{figures['events']:,}{pace}")
     table.add_row("fingerprint", figures["fingerprint"][:16])
@@ -184,6 +195,31 @@ def _unexplained(equity: np.ndarray, starting: float, ledger: Ledger) -> float:
 def _liquidated(run: Run) -> int | None:
     at = pc.index(run.decisions["permit"], "liquidated").as_py()
     return None if at < 0 else int(integers(run.decisions, "ts")[at])
+
+
+def _refused(run: Run, whole: bool) -> dict[str, int]:
+    """Orders by why they were refused, or (``whole`` false) orders that stood by why a change of them was."""
+    never_stood = np.array([status.lower() in REFUSED for status in run.orders["status"].to_pylist()], bool)
+    texts = run.orders["reason"].to_pylist()
+    counts = Counter(
+        short_reason(text)
+        for text, refused in zip(texts, never_stood, strict=True)
+        if refused == whole and (refused or text)
+    )
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def all_refused(figures: dict[str, Any]) -> str | None:
+    """A sentence where orders were sent and the venue took none of them, else None."""
+    refused = sum(figures["orders_refused"].values())
+    if not refused or refused < figures["orders"]:
+        return None
+    return f"every order was refused, all {refused:,}: {counted(figures['orders_refused'])}"
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with how often each came, the most frequent first."""
+    return ", ".join(f"{count:,} x {reason}" for reason, count in reasons.items())
 
 
 def _ratio(part: float, whole: float, scale: float = 1.0) -> float:

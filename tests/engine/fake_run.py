@@ -59,7 +59,18 @@ def fake_run(
                 kind = "LIMIT" if s == 1 else "MARKET"
                 limit = paid if s == 1 else np.nan
                 rows["orders"].append(
-                    (ts[k], ids, name, "BUY" if side > 0 else "SELL", kind, abs(change), limit, status)
+                    (
+                        ts[k],
+                        ids,
+                        name,
+                        "BUY" if side > 0 else "SELL",
+                        kind,
+                        abs(change),
+                        limit,
+                        status,
+                        "entry",
+                        "",
+                    )
                 )
                 if status == "FILLED":
                     # Two partial fills, some milliseconds after the close they were decided at.
@@ -96,7 +107,9 @@ def fake_run(
         equity[k] = start_equity + marked + fees + received, sum(position), marked, fees
     _write(folder / "decisions.parquet", _DECISIONS, rows["decisions"])
     _write(
-        folder / "orders.parquet", "ts client_order_id strategy side type qty price status", rows["orders"]
+        folder / "orders.parquet",
+        "ts client_order_id strategy side type qty price status role reason",
+        rows["orders"],
     )
     _write(folder / "fills.parquet", _FILLS, rows["fills"])
     _write(folder / "funding.parquet", "ts rate amount", rows["funding"])
