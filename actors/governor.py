@@ -62,6 +62,7 @@ class RiskGovernor:
         self._spec = ContractSpec.of(config.instrument)
         self._margin = float(config.instrument.margin_maint) if config.liquidation else _NAN
         self._held = 0.0  # position at the close before
+        self._mark = _NAN  # the last known price
         self._boundaries: set[int] = set()
         self.memory = config.drawdown.initial_state()
 
@@ -74,7 +75,7 @@ class RiskGovernor:
         regime: RegimeState,
         volatility: VolatilityState,
     ) -> RiskState:
-        """What strategies may do at the bar that closes at ``ts`` (ns)."""
+        """What strategies may do at the bar that closes at ``ts`` (ns); without a price, by the last one."""
         c, host = self._c, self._host
         if ts <= c.trade_from:
             return RiskState("halted", 0.0, _NAN, 0.0)
@@ -85,18 +86,23 @@ class RiskGovernor:
         balance = None if account is None else account.balance_total(c.currency)
         equity = _NAN if balance is None else balance.as_double()
         position = 0.0
+        if price > 0:
+            self._mark = price
+        else:  # no book: a position is worth what it was worth when there last was one
+            low = high = self._mark
         # Marked here at the bar's price: Nautilus's own mark stands still while there are only book deltas.
         for held in host.cache.positions_open(None, self._iid):
             position += held.signed_qty
-            equity += held.unrealized_pnl(Price(price, _MARK_PRECISION)).as_double()
+            mark = self._mark if self._mark > 0 else held.avg_px_open
+            equity += held.unrealized_pnl(Price(mark, _MARK_PRECISION)).as_double()
         label = REGIMES[regime.label] if regime.label >= 0 else "none"
         c.equity_log.append((ts, equity, price, position, label, volatility.risk_on))
         excess = _NAN
         if position:
             # The bar's range counts against a position held throughout, its close against a newer one.
-            worst = (low if position > 0 else high) if position == self._held else price
+            worst = (low if position > 0 else high) if position == self._held else self._mark
             margin = abs(position) * self._spec.value(worst) * self._margin
-            excess = equity + position * self._spec.profit(price, worst) - margin
+            excess = equity + position * self._spec.profit(self._mark, worst) - margin
         self._held = position
         return c.drawdown.judge(self.memory, ts, equity, excess)
 

@@ -197,7 +197,7 @@ class FeatureHub(Conductor):
 
     def _counted(self, read: Callable[[Any], None], bars: VolumeBars | DollarBars) -> Callable[[Any], None]:
         """``read``, and a timer for the bar that a trade completes."""
-        counter = bars.per_trade()
+        counter = bars.closes(self._c.kernel.streams[0].contract)
 
         def on_trade(trade: Any) -> None:
             read(trade)

@@ -13,9 +13,9 @@ from nautilus_trader.model import (
     Quantity,
     Symbol,
 )
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from features.settings import Settings
+from features.settings import Settings, format_time
 
 type Instrument = CryptoPerpetual | CurrencyPair
 
@@ -106,8 +106,9 @@ class PerpetualSettings(InstrumentBase):
         Currency of profit and loss; the quote, or the base of an inverse contract, where absent.
     inverse : bool
         Contracts are worth a fixed amount of the quote and settle in the base.
-    multiplier : int
-        Contract value: base units a contract (quote units where inverse).
+    multiplier : decimal
+        Contract value: base units a contract, such as ``"0.01"`` of OKX's BTC-USDT-SWAP (quote units where
+        inverse).
     margin_init, margin_maint : decimal
         Fractions of the notional.
     """
@@ -115,7 +116,7 @@ class PerpetualSettings(InstrumentBase):
     kind: Literal["perpetual"] = "perpetual"
     settlement: str | None = None
     inverse: bool = False
-    multiplier: PositiveInt = 1
+    multiplier: _Positive = Decimal(1)
     margin_init: _Fraction = Decimal("0.01")
     margin_maint: _Fraction = Decimal("0.005")
 
@@ -135,7 +136,7 @@ class PerpetualSettings(InstrumentBase):
                 self.settlement or (self.base if self.inverse else self.quote)
             ),
             is_inverse=self.inverse,
-            multiplier=Quantity.from_str(str(self.multiplier)),
+            multiplier=Quantity.from_str(f"{self.multiplier:f}"),
             margin_init=self.margin_init,
             margin_maint=self.margin_maint,
         )
@@ -153,6 +154,30 @@ class SpotSettings(InstrumentBase):
 
 InstrumentSettings = Annotated[PerpetualSettings | SpotSettings, Field(discriminator="kind")]
 """One ``[[instrument]]`` entry of a config."""
+
+
+def definition(instrument: Instrument) -> dict[str, Any]:
+    """What an instrument says of ticks, lots, contract and limits, as JSON values (decimals as text)."""
+
+    def text(name: str) -> str | None:
+        value = getattr(instrument, name, None)
+        return None if value is None else str(value)
+
+    return {
+        "valid_from": format_time(instrument.ts_init) if instrument.ts_init else None,
+        "base": str(instrument.base_currency),
+        "quote": str(instrument.quote_currency),
+        "settlement": str(getattr(instrument, "settlement_currency", instrument.quote_currency)),
+        "inverse": bool(getattr(instrument, "is_inverse", False)),
+        "multiplier": str(instrument.multiplier),
+        "price_increment": str(instrument.price_increment),
+        "size_increment": str(instrument.size_increment),
+        "min_quantity": text("min_quantity"),
+        "max_quantity": text("max_quantity"),
+        "min_notional": text("min_notional"),
+        "margin_init": text("margin_init"),
+        "margin_maint": text("margin_maint"),
+    }
 
 
 def places(increment: Decimal) -> int:

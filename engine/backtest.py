@@ -24,6 +24,7 @@ from nautilus_trader.execution import DefaultFillModel, MakerTakerFeeModel, Stat
 from nautilus_trader.model import AccountType, BookType, InstrumentId, Money, NautilusDataType, OmsType
 
 from actors.guard import RunGuard
+from catalogs.instruments import definition
 from catalogs.layout import DataType
 from engine.assembly import assemble, order_rows
 from engine.bundles import Models
@@ -369,6 +370,7 @@ def describe(market: Market, models: Models) -> dict[str, Any]:
     amount, _, currency = market.config.venue.starting_balance.partition(" ")
     return {
         "instrument": str(instrument.id),
+        "definition": definition(instrument),
         "currency": currency.strip(),
         "starting_equity": float(Decimal(amount.replace("_", ""))),
         "bars": market.config.bars.describe(),

@@ -20,6 +20,7 @@ from engine.bundles import Models, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from features.bars import bar_events
+from features.contract import Contract
 from features.events import sort_events
 from features.kernel import FeatureKernel, StreamSpec
 from features.registry import Need
@@ -108,7 +109,7 @@ class Market:
     def features(self, start: int, end: int, progress: Progress | None = None) -> BarSeries:
         """Features of the bars that close in ``(start, end]``, from the catalog in bounded memory."""
         state = self.kernel.initial_state()
-        closes = self.config.bars.closes()
+        closes = self.config.bars.closes(self.kernel.streams[0].contract)
         tables: list[FeatureTable] = []
         quotes: list[np.ndarray] = []
         at = start
@@ -196,8 +197,12 @@ def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> Fe
         for name in ("mark", "index", "funding"):
             if getattr(stream, name):
                 feeds.add(name)
-        increment = float(instruments[alias].price_increment.as_double())
-        specs.append(StreamSpec(alias, increment, frozenset(feeds)))
+        instrument = instruments[alias]
+        contract = Contract(
+            float(instrument.multiplier.as_double()), bool(getattr(instrument, "is_inverse", False))
+        )
+        increment = float(instrument.price_increment.as_double())
+        specs.append(StreamSpec(alias, increment, frozenset(feeds), contract))
     try:
         return FeatureKernel(config.feature_names, specs, tuple(config.data.series), bar_identity(config))
     except ValueError as error:

@@ -9,9 +9,11 @@ import numba
 import numpy as np
 from pydantic import Field, field_validator
 
+from features.contract import COIN, Contract, value, volume
 from features.events import EVENT, EventKind
 from features.settings import Duration, Settings, format_duration
 
+_FUZZ = 1e-12  # of a bar's size: ten trades of 0.01 are a bar of 0.1, though not as floats
 _TRADES = (int(EventKind.TRADE_BUY), int(EventKind.TRADE))
 
 
@@ -20,8 +22,8 @@ class _Bars(Settings):
 
     grace: Duration = 100_000_000
 
-    def closes(self) -> "BarCloses":
-        """The closes of a merged event array, chunk by chunk."""
+    def closes(self, contract: Contract = COIN) -> "BarCloses":
+        """The closes of a merged event array, chunk by chunk; ``contract`` is what is traded."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -42,7 +44,7 @@ class ClockBars(_Bars):
             raise ValueError(f"{format_duration(value)} is not between 100ms and 1h")
         return value
 
-    def closes(self) -> "BarCloses":
+    def closes(self, contract: Contract = COIN) -> "BarCloses":
         return ClockCloses(self.interval)
 
     def describe(self) -> str:
@@ -53,16 +55,12 @@ class _EventBars(_Bars):
     size: float = Field(gt=0)
     by_value: ClassVar[bool]
 
-    def per_trade(self) -> "TradeCounter":
-        """The same rule, one trade of the traded stream at a time."""
-        return TradeCounter(self.size, self.by_value)
-
-    def closes(self) -> "BarCloses":
-        return TradeCounter(self.size, self.by_value)
+    def closes(self, contract: Contract = COIN) -> "TradeCounter":
+        return TradeCounter(self.size, self.by_value, contract)
 
 
 class VolumeBars(_EventBars):
-    """A bar whenever ``size`` units of the base (contracts) have traded on the traded stream."""
+    """A bar whenever ``size`` of the base currency (``features.contract``) has been traded."""
 
     kind: Literal["volume"] = "volume"
     by_value: ClassVar[bool] = False
@@ -72,7 +70,7 @@ class VolumeBars(_EventBars):
 
 
 class DollarBars(_EventBars):
-    """A bar whenever price times size of the traded stream's trades has reached ``size``."""
+    """A bar whenever ``size`` of the quote currency (``features.contract``) has been traded."""
 
     kind: Literal["dollar"] = "dollar"
     by_value: ClassVar[bool] = True
@@ -90,7 +88,7 @@ class ExternalBars(_Bars):
     kind: Literal["external"] = "external"
     interval: Duration = 60 * 10**9
 
-    def closes(self) -> "BarCloses":
+    def closes(self, contract: Contract = COIN) -> "BarCloses":
         return TradeTimes()
 
     def describe(self) -> str:
@@ -137,9 +135,11 @@ class TradeCounter(BarCloses):
     Trades of the same ``ts`` as that trade still belong to the bar and are not counted for the next one.
     """
 
-    def __init__(self, size: float, by_value: bool) -> None:
-        self._size = size
+    def __init__(self, size: float, by_value: bool, contract: Contract = COIN) -> None:
+        self._size = size * (1 - _FUZZ)
         self._by_value = by_value
+        self._contract = contract
+        self._amount = (value if by_value else volume).py_func  # a compiled call costs more than its sum
         self._state = np.zeros(1)  # counted since the last close
         self._close = np.zeros(1, np.int64)  # the last close
 
@@ -147,7 +147,7 @@ class TradeCounter(BarCloses):
         """Count one trade; the close it brings, or None."""
         if ts < self._close[0]:
             return None
-        total = self._state[0] + (price * size if self._by_value else size)
+        total = self._state[0] + self._amount(price, size, *self._contract)
         if total < self._size:
             self._state[0] = total
             return None
@@ -157,7 +157,9 @@ class TradeCounter(BarCloses):
 
     def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
         closes = np.empty(len(events), np.int64)
-        n = _find_closes(events, self._size, self._by_value, self._state, self._close, closes)
+        n = _find_closes(
+            events, self._size, self._by_value, *self._contract, self._state, self._close, closes
+        )
         return closes[:n]
 
 
@@ -172,13 +174,16 @@ def bar_events(ts: np.ndarray, ohlcv: np.ndarray, stream: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _find_closes(events, size, by_value, state, last, closes):  # type: ignore[no-untyped-def]
+def _find_closes(events, size, by_value, multiplier, inverse, state, last, closes):  # type: ignore[no-untyped-def]
     n = 0
     for i in range(len(events)):
         event = events[i]
         if event.stream != 0 or event.kind < _TRADES[0] or event.kind > _TRADES[1] or event.ts < last[0]:
             continue
-        total = state[0] + (event.price * event.size if by_value else event.size)
+        if by_value:
+            total = state[0] + value(event.price, event.size, multiplier, inverse)
+        else:
+            total = state[0] + volume(event.price, event.size, multiplier, inverse)
         if total < size:
             state[0] = total
         else:

@@ -16,7 +16,7 @@ _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 @numba.njit(cache=True, forceinline=True)
 def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyped-def]
-    """Give the level ``key`` of one side of stream ``s`` the size ``size`` (0 removes it)."""
+    """Give a level of one side of stream ``s`` a size (0 removes it); whether that changed anything."""
     # Whole arrays and indices, for a view made here would cost more than the update itself; indices without a
     # sign, for numba asks of every other whether it counts from the end.
     end = np.uint64(counts[s, side])
@@ -35,20 +35,21 @@ def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyp
                 high = middle
     if at < end and keys[s, side, at] == key:
         if size > 0.0:
+            changed = sizes[s, side, at] != size
             sizes[s, side, at] = size
-            return
+            return changed
         end -= _ONE
         while at < end:
             keys[s, side, at] = keys[s, side, at + _ONE]
             sizes[s, side, at] = sizes[s, side, at + _ONE]
             at += _ONE
         counts[s, side] = end
-        return
+        return True
     if size <= 0.0:
-        return
+        return False
     if end == keys.shape[2]:
         if at == _ZERO:
-            return  # farther than everything kept
+            return False  # farther than everything kept
         at -= _ONE
         i = _ZERO
         while i < at:
@@ -64,6 +65,19 @@ def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyp
         counts[s, side] = end + _ONE
     keys[s, side, at] = key
     sizes[s, side, at] = size
+    return True
+
+
+@numba.njit(cache=True, forceinline=True)
+def set_only(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyped-def]
+    """Make ``key`` the one level of a side (none where ``size`` is 0); whether that changed anything."""
+    before = counts[s, side]
+    count = 1 if size > 0.0 else 0
+    changed = before != count or (count == 1 and (keys[s, side, 0] != key or sizes[s, side, 0] != size))
+    keys[s, side, 0] = key
+    sizes[s, side, 0] = size
+    counts[s, side] = count
+    return changed
 
 
 @numba.njit(cache=True)

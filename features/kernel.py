@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from features.causal import State
+from features.contract import COIN, Contract
 from features.events import EVENT, EventKind
-from features.loop import MEMORY, SIGN, advance
+from features.loop import CHANGED, MEMORY, SIGN, advance
 from features.registry import Chosen, Need, choose, schema_hash
 from features.statistics import STATS, Stat
 from features.table import FeatureTable
@@ -23,9 +24,9 @@ LEVELS = 8_192
 """Book levels kept a side; beyond it the farthest are forgotten."""
 
 QUOTE_COLUMNS = ("price", "bid", "ask", "low", "high")
-"""What a bar says of the traded stream's prices: the reference price at its close (mid, else last trade or
-bar close; NaN if never known), best bid and ask (NaN without a book), and the range of its trades and its
-reference price."""
+"""What a bar says of the traded stream's prices: the reference price at its close (the mid where the stream
+has a book, else last trade or bar close; NaN while unknown), best bid and ask (NaN without a book), and the
+range of its trades and its reference price (NaN with it)."""
 
 _CLOSE = int(EventKind.CLOSE)
 
@@ -43,11 +44,14 @@ class StreamSpec:
     feeds : frozenset of Need
         The data there is: ``trades`` and ``ohlcv`` with trades, ``book`` with best levels, ``depth`` with an
         L2 book, ``ohlcv`` alone with external bars, ``mark``, ``index``, ``funding``.
+    contract : Contract
+        What its sizes are counted in.
     """
 
     alias: str
     price_increment: float
     feeds: frozenset[Need]
+    contract: Contract = COIN
 
 
 class FeatureKernel:
@@ -91,6 +95,9 @@ class FeatureKernel:
         self._lookback = np.array([c.lookback for c in self._chosen], np.int64)
         self._addresses = np.array([c.feature.compiled.address for c in self._chosen], np.int64)
         self._scale = np.array([_ticks_per_unit(s.price_increment) for s in streams])
+        self._quoted = np.array(["book" in s.feeds for s in streams])
+        self._multiplier = np.array([s.contract.multiplier for s in streams])
+        self._inverse = np.array([s.contract.inverse for s in streams])
         self.window = int(self._lookback.max(initial=0)) + 1
         self.schema_hash = schema_hash(self._chosen, bars or {})
         self.run(np.empty(0, EVENT))  # compiled now, not at the first bar of a live session
@@ -137,6 +144,7 @@ class FeatureKernel:
         rows[:, Stat.UPDATES : Stat.MID_VARIANCE + 1] = 0.0
         memory = np.full((n, MEMORY), np.nan)
         memory[:, SIGN] = 1.0
+        memory[:, CHANGED] = 0.0
         return {
             "keys": np.zeros((n, 2, LEVELS), np.int64),
             "sizes": np.zeros((n, 2, LEVELS)),
@@ -182,7 +190,8 @@ class FeatureKernel:
     def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> int:
         return advance(  # type: ignore[no-any-return]
             events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
-            s["filled"], self._scale, self.window, self._addresses, self._own, self._number, self._lookback,
+            s["filled"], self._scale, self._quoted, self._multiplier,
+            self._inverse, self.window, self._addresses, self._own, self._number, self._lookback,
             values, quotes,
         )  # fmt: skip
 

@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from features.book import depth, set_level
+from features.book import depth, set_level, set_only
+from features.contract import value, volume
 from features.events import LAST, EventKind
 from features.registry import SIGNATURE
 from features.statistics import Stat
@@ -39,8 +40,9 @@ _PRICE, _RETURN = int(Stat.PRICE), int(Stat.RETURN)
 _SECONDS, _CLOCK = int(Stat.SECONDS), int(Stat.CLOCK)
 
 # What is remembered of each stream between events, besides its book and the open bar: best levels as whole
-# ticks, so that they compare exactly, and the trade before, for inferring aggressors.
-_BEST_BID, _BEST_BID_SIZE, _BEST_ASK, _BEST_ASK_SIZE, _MID, SIGN, _TRADED, MEMORY = range(8)
+# ticks, so that they compare exactly, the trade before, for inferring aggressors, and whether the update that
+# is being read changed anything so far.
+_BEST_BID, _BEST_BID_SIZE, _BEST_ASK, _BEST_ASK_SIZE, _MID, SIGN, _TRADED, CHANGED, MEMORY = range(9)
 
 _ON_MID = 1e-6  # ticks: a trade this close to the mid is at the mid
 
@@ -60,11 +62,12 @@ def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped
 @numba.njit(cache=True, error_model="numpy")
 def advance(
     events, keys, sizes, counts, rows, memory, times, history, filled,
-    scale, window, addresses, own, number, lookback, values, quotes,
+    scale, quoted, multiplier, inverse, window, addresses, own, number, lookback, values, quotes,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
 
-    ``scale`` is each stream's ticks per unit of price; ``addresses`` the features' machine code, each called
+    ``scale`` is each stream's ticks per unit of price, ``quoted`` whether it has a book, ``multiplier`` and
+    ``inverse`` its contract; ``addresses`` the features' machine code, each called
     with the history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
     Returns the number of bars closed, or -1 where ``values`` has no row for one more.
     """
@@ -74,23 +77,24 @@ def advance(
         event = events[i]
         kind, s, ts = event.kind, np.int64(event.stream), event.ts
         if kind >= _TRADE_BUY:
-            _trade(kind, event.price, event.size, s, scale, rows, memory)
+            _trade(kind, event.price, event.size, s, scale, multiplier, inverse, rows, memory)
         elif kind >= _CLEAR:
             # Each side written out: with a constant side an update costs half of one that computes it.
             tick = np.int64(np.rint(event.price * scale[s]))
             if kind == _BID:
-                set_level(keys, sizes, counts, s, 0, tick, event.size)
+                changed = set_level(keys, sizes, counts, s, 0, tick, event.size)
             elif kind == _ASK:
-                set_level(keys, sizes, counts, s, 1, -tick, event.size)
+                changed = set_level(keys, sizes, counts, s, 1, -tick, event.size)
             elif kind == _QUOTE_BID:
-                counts[s, 0] = 0
-                set_level(keys, sizes, counts, s, 0, tick, event.size)
+                changed = set_only(keys, sizes, counts, s, 0, tick, event.size)
             elif kind == _QUOTE_ASK:
-                counts[s, 1] = 0
-                set_level(keys, sizes, counts, s, 1, -tick, event.size)
+                changed = set_only(keys, sizes, counts, s, 1, -tick, event.size)
             else:
+                changed = counts[s, 0] + counts[s, 1] > 0
                 counts[s, 0] = 0
                 counts[s, 1] = 0
+            if changed:
+                memory[s, CHANGED] = 1.0
             if event.flags & _LAST:
                 _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times)
         elif kind == _CLOSE:
@@ -104,7 +108,7 @@ def advance(
             for j in range(history.shape[0]):
                 if j < streams:
                     _accrue_spread(ts, j, scale, rows, memory, times)
-                    _at_close(j, sizes, counts, scale, rows, memory)
+                    _at_close(j, sizes, counts, scale, quoted, multiplier, inverse, rows, memory)
                 rows[j, _RETURN] = (
                     math.log(rows[j, _PRICE] / history[j, at - 1, _PRICE]) if at > 0 else np.nan
                 )
@@ -141,7 +145,7 @@ def advance(
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _trade(kind, price, size, s, scale, rows, memory):  # type: ignore[no-untyped-def]
+def _trade(kind, price, size, s, scale, multiplier, inverse, rows, memory):  # type: ignore[no-untyped-def]
     if kind == _TRADE_BUY:
         sign = 1.0
     elif kind == _TRADE_SELL:
@@ -171,12 +175,13 @@ def _trade(kind, price, size, s, scale, rows, memory):  # type: ignore[no-untype
     elif price < rows[s, _LOW]:
         rows[s, _LOW] = price
     rows[s, _LAST_PRICE] = price
-    rows[s, _VALUE] += price * size
+    rows[s, _VALUE] += value(price, size, multiplier[s], inverse[s])
+    traded = volume(price, size, multiplier[s], inverse[s])
     if sign > 0:
-        rows[s, _BUY_VOLUME] += size
+        rows[s, _BUY_VOLUME] += traded
         rows[s, _BUYS] += 1.0
     else:
-        rows[s, _SELL_VOLUME] += size
+        rows[s, _SELL_VOLUME] += traded
         rows[s, _SELLS] += 1.0
 
 
@@ -194,6 +199,9 @@ def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untype
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
 def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):  # type: ignore[no-untyped-def]
     """After an atomic update: order flow of the best levels, and the move of the mid."""
+    if memory[s, CHANGED] == 0.0:
+        return
+    memory[s, CHANGED] = 0.0
     rows[s, _UPDATES] += 1.0
     bids, asks = counts[s, 0], counts[s, 1]
     if bids == 0 or asks == 0:
@@ -231,22 +239,27 @@ def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):  # ty
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _at_close(s, sizes, counts, scale, rows, memory):  # type: ignore[no-untyped-def]
-    """The book's columns and the price of a closing bar: best levels as of the last whole update."""
+def _at_close(s, sizes, counts, scale, quoted, multiplier, inverse, rows, memory):  # type: ignore[no-untyped-def]
+    """The book's columns and the price of a closing bar: best levels as of the last whole update.
+
+    While a stream that has a book has none to show (a side is empty, a lost update ended it), there is no
+    price: the last trade says what was paid, not what one could deal at.
+    """
     if math.isnan(memory[s, _MID]):
         for j in range(_BID_STAT, _ASK_DEPTH_10 + 1):
             rows[s, j] = np.nan
-        rows[s, _PRICE] = rows[s, _LAST_PRICE]
+        rows[s, _PRICE] = np.nan if quoted[s] else rows[s, _LAST_PRICE]
         return
     rows[s, _BID_STAT] = memory[s, _BEST_BID] / scale[s]
     rows[s, _ASK_STAT] = memory[s, _BEST_ASK] / scale[s]
-    rows[s, _BID_SIZE] = memory[s, _BEST_BID_SIZE]
-    rows[s, _ASK_SIZE] = memory[s, _BEST_ASK_SIZE]
-    rows[s, _BID_DEPTH_5] = depth(sizes, counts, s, 0, 5)
-    rows[s, _ASK_DEPTH_5] = depth(sizes, counts, s, 1, 5)
-    rows[s, _BID_DEPTH_10] = depth(sizes, counts, s, 0, 10)
-    rows[s, _ASK_DEPTH_10] = depth(sizes, counts, s, 1, 10)
     rows[s, _PRICE] = memory[s, _MID] / scale[s]
+    unit = volume(rows[s, _PRICE], 1.0, multiplier[s], inverse[s])
+    rows[s, _BID_SIZE] = unit * memory[s, _BEST_BID_SIZE]
+    rows[s, _ASK_SIZE] = unit * memory[s, _BEST_ASK_SIZE]
+    rows[s, _BID_DEPTH_5] = unit * depth(sizes, counts, s, 0, 5)
+    rows[s, _ASK_DEPTH_5] = unit * depth(sizes, counts, s, 1, 5)
+    rows[s, _BID_DEPTH_10] = unit * depth(sizes, counts, s, 0, 10)
+    rows[s, _ASK_DEPTH_10] = unit * depth(sizes, counts, s, 1, 10)
 
 
 @numba.njit(cache=True)

@@ -8,7 +8,8 @@ from enum import IntEnum, auto
 
 
 class Stat(IntEnum):
-    """Columns of a stream's row. Prices in quote units, sizes in contracts; NaN where never known.
+    """Columns of a stream's row. Prices in quote units, sizes in base currency whatever a contract stands for
+    (``features.contract``); NaN where never known.
 
     "At close" values carry over bars without events, and so does ``LAST``; sums and counts start anew.
     """
@@ -17,11 +18,11 @@ class Stat(IntEnum):
     HIGH = auto()
     LOW = auto()
     LAST = auto()  # last trade so far
-    BUY_VOLUME = auto()  # size of trades by aggressor
+    BUY_VOLUME = auto()  # volume of trades by aggressor
     SELL_VOLUME = auto()
     BUYS = auto()  # number of trades by aggressor
     SELLS = auto()
-    VALUE = auto()  # sum of price * size
+    VALUE = auto()  # quote currency traded
     BID = auto()  # best levels at close
     ASK = auto()
     BID_SIZE = auto()
@@ -30,7 +31,7 @@ class Stat(IntEnum):
     ASK_DEPTH_5 = auto()
     BID_DEPTH_10 = auto()
     ASK_DEPTH_10 = auto()
-    UPDATES = auto()  # atomic book updates
+    UPDATES = auto()  # atomic updates that changed the book
     ORDER_FLOW = auto()  # order flow imbalance, summed over book updates
     SPREAD_TIME = auto()  # spread integrated over time, price * seconds
     QUOTED_TIME = auto()  # seconds in which there was a spread
@@ -38,7 +39,7 @@ class Stat(IntEnum):
     MARK = auto()
     INDEX = auto()
     FUNDING = auto()
-    PRICE = auto()  # reference: mid, else last trade, else bar close; an external series' value
+    PRICE = auto()  # reference: the mid where there is a book, else last trade or bar close; a series' value
     RETURN = auto()  # ln(PRICE / PRICE of the bar before)
     SECONDS = auto()  # length of the bar
     CLOCK = auto()  # time of day at close, seconds after midnight UTC

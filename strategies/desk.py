@@ -128,8 +128,9 @@ class Desk:
     At every ``BarState`` it builds a ``MarketView`` of the bar and its own orders, lets the policy decide,
     sends what passes the door and leaves one decision record. When the strategy does not own the regime (or
     no model is valid, or trading is halted) its orders that add risk are cancelled, and its position is
-    closed or worked out reduce-only as ``on_leave`` says; halted always closes it. What other desks hold uses
-    up the same caps, and nothing is opened against it.
+    closed or worked out reduce-only as ``on_leave`` says; halted always closes it. At a bar without a price
+    nothing is opened and nothing closed: orders that add risk are cancelled, those that protect a position
+    stand. What other desks hold uses up the same caps, and nothing is opened against it.
 
     Attributes
     ----------
@@ -205,12 +206,14 @@ class Desk:
             self.working(),
             Limits(risk.permit, False, 0.0, "", 0.0) if reason or others_add else self._limits(bar, others),
         )
-        wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "no price")
+        wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "")
         if bar.ts <= self.config.trade_from:
             return
         if self._orders:
             self._send(self._leftovers())
-        if not reason:
+        if not bar.price > 0:  # what was sent now would be filled at a price that nobody knows
+            decision = only_reduce(view, wish, "no price")
+        elif not reason:
             decision = wish
         elif risk.permit in CLOSED or (self._flattens and not owned):
             decision = stand_down(view, reason)

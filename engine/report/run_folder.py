@@ -122,6 +122,7 @@ class Manifest(TypedDict):
     bars: NotRequired[str]  # a description, such as "1s clock bars"
     multiplier: NotRequired[float]  # of the contract, 1 where absent
     inverse: NotRequired[bool]  # quoted in the other currency than settled, false where absent
+    definition: NotRequired[dict[str, Any]]  # of the instrument: ``catalogs.instruments.definition``
     bundles: NotRequired[list[str]]
     data_fingerprint: NotRequired[str]
     versions: NotRequired[dict[str, str]]

@@ -94,9 +94,9 @@ def book_imbalance_10(h, o, t, w):  # type: ignore[no-untyped-def]
 
 @feature(
     "log_depth_{w}",
-    unit="log contracts",
+    unit="log base currency",
     needs="depth",
-    definition="ln(mean over w bars of the size of the best 10 levels of both sides at close)",
+    definition="ln(mean over w bars of the volume of the best 10 levels of both sides at close)",
 )
 def log_depth(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0
@@ -125,7 +125,8 @@ def order_flow_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
     "book_updates_{w}",
     unit="updates per bar",
     needs="book",
-    definition="mean number of atomic book updates per bar over w bars",
+    definition="mean number per bar, over w bars, of atomic updates that changed the book: one that repeats"
+    " what stands, or takes a level away that is not there, is none",
 )
 def book_updates(h, o, t, w):  # type: ignore[no-untyped-def]
     total = 0.0

@@ -28,12 +28,12 @@ def funding_deviation(h, o, t, w):  # type: ignore[no-untyped-def]
     return h[t, _FUNDING] - total / w
 
 
-@feature("mark_basis", unit="log price", needs="mark", definition="ln(P / mark price) at close")
+@feature("mark_basis", unit="log price", needs=("mark", "price"), definition="ln(P / mark price) at close")
 def mark_basis(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(h[t, _PRICE] / h[t, _MARK])
 
 
-@feature("index_basis", unit="log price", needs="index", definition="ln(P / index price) at close")
+@feature("index_basis", unit="log price", needs=("index", "price"), definition="ln(P / index price) at close")
 def index_basis(h, o, t, w):  # type: ignore[no-untyped-def]
     return log(h[t, _PRICE] / h[t, _INDEX])
 

@@ -29,7 +29,7 @@ def roll_spread(h, o, t, w):  # type: ignore[no-untyped-def]
 @feature(
     "amihud_{w}",
     unit="log return per million of quote currency",
-    needs="trades",
+    needs=("trades", "price"),
     definition="mean over the bars with trades, of the last w, of |one-bar log return| / value traded;"
     " 0 without trades",
     source="Amihud (2002)",
@@ -48,8 +48,8 @@ def amihud(h, o, t, w):  # type: ignore[no-untyped-def]
 
 @feature(
     "kyle_lambda_{w}",
-    unit="log return per contract",
-    needs="trades",
+    unit="log return per unit of base currency",
+    needs=("trades", "price"),
     definition="slope of one-bar log returns on signed volume over the last w bars, through the origin;"
     " 0 without trades",
     source="Kyle (1985); Hasbrouck (2009)",

@@ -11,7 +11,7 @@ _VALUE, _PRICE, _SECONDS = int(Stat.VALUE), int(Stat.PRICE), int(Stat.SECONDS)
 
 @feature(
     "signed_volume_{w}",
-    unit="contracts",
+    unit="base currency",
     needs="trades",
     definition="bought minus sold volume (by aggressor) over w bars",
 )
@@ -81,7 +81,7 @@ def trade_intensity(h, o, t, w):  # type: ignore[no-untyped-def]
 
 @feature(
     "log_volume_{w}",
-    unit="log contracts",
+    unit="log base currency",
     needs="ohlcv",
     definition="ln(1 + mean volume per bar over w bars)",
 )
@@ -117,7 +117,7 @@ def volume_zscore(h, o, t, w):  # type: ignore[no-untyped-def]
 @feature(
     "vwap_deviation_{w}",
     unit="log price",
-    needs="trades",
+    needs=("trades", "price"),
     definition="ln(P_t / volume-weighted average trade price of w bars); 0 without trades",
 )
 def vwap_deviation(h, o, t, w):  # type: ignore[no-untyped-def]

@@ -290,13 +290,15 @@ def test_bars_close_without_events(hub: Hub) -> None:
 
 
 def test_a_saved_hub_goes_on_as_if_never_stopped(hub: Hub) -> None:
-    hub.on_trade(_trade(T0 + 1, price=100.0))
+    bid, ask = OrderSide.BUY, OrderSide.SELL
+    hub.on_book_deltas(_deltas(T0 + 1, [(BookAction.ADD, bid, 99.5, 1.0), (BookAction.ADD, ask, 100.5, 1.0)]))
     hub.close(T0 + S)
     saved = copy_state(hub.memory)
     again = Hub(hub._c)
     again.continue_from(saved)
     for one in (hub, again):
-        one.on_trade(_trade(T0 + S + 1, price=103.0))
+        moved = [(BookAction.DELETE, ask, 100.5, 0.0), (BookAction.ADD, ask, 106.5, 1.0)]
+        one.on_book_deltas(_deltas(T0 + S + 1, moved))
         one.close(T0 + 2 * S)
     np.testing.assert_array_equal(again.published[-1].features, hub.published[-1].features)
     assert again.published[-1].features[0] == pytest.approx(np.log(1.03))

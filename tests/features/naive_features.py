@@ -67,6 +67,7 @@ class _Stream:
         self.best: tuple[int, float, int, float] | None = None
         self.quotes: list[tuple[int, float]] = []  # (since, spread or NaN), of the whole past
         self.aggressor, self.traded = 1, math.nan
+        self.changed = False
         self.last = self.mark = self.index = self.funding = math.nan
         self.open_bar()
 
@@ -99,7 +100,8 @@ class _Stream:
             self.book[side].pop(tick, None)
 
     def updated(self, ts: int) -> None:
-        self.updates += 1
+        self.updates += self.changed
+        self.changed = False
         bids, asks = self.book["bid"], self.book["ask"]
         old, self.best = self.best, None
         if bids and asks:
@@ -132,7 +134,7 @@ class _Stream:
             "mark": self.mark,
             "index": self.index,
             "funding": self.funding,
-            "price": self.last,
+            "price": math.nan,  # of a stream with a book: its mid or nothing
         }
         columns = ("bid", "bid_size", "ask", "ask_size", "bid_5", "ask_5", "bid_10", "ask_10")
         row |= dict.fromkeys(columns, math.nan)
@@ -179,12 +181,14 @@ def naive_bars(events: np.ndarray, increments: Sequence[float], series: int = 0)
             setattr(streams[s], {K.MARK: "mark", K.INDEX: "index", K.FUNDING: "funding"}[K(kind)], price)
         else:
             side = "bid" if kind in (K.BID, K.QUOTE_BID) else "ask"
+            before = {name: dict(levels) for name, levels in streams[s].book.items()}
             if kind in (K.QUOTE_BID, K.QUOTE_ASK):
                 streams[s].book[side] = {}
             if kind == K.CLEAR:
                 streams[s].book = {"bid": {}, "ask": {}}
             else:
                 streams[s].level(side, price, size)
+            streams[s].changed |= streams[s].book != before
             if flags & LAST:
                 streams[s].updated(ts)
     return [pd.DataFrame(table) for table in rows]

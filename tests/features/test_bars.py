@@ -70,7 +70,7 @@ def test_only_trades_of_the_traded_stream_fill_a_bar() -> None:
 @pytest.mark.parametrize("spec", [VolumeBars(size=12.0), DollarBars(size=1500.0)])
 def test_one_trade_at_a_time_closes_where_a_batch_does(spec: VolumeBars | DollarBars) -> None:
     events = without_closes(1)
-    counter = spec.per_trade()
+    counter = spec.closes()
     counted = events[(events["kind"] >= K.TRADE_BUY) & (events["stream"] == 0)]
     found = [counter.update(int(e["ts"]), float(e["price"]), float(e["size"])) for e in counted]
     closes = spec.closes().find(events, 0, 20 * SECOND)

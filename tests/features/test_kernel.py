@@ -275,6 +275,52 @@ def test_an_update_in_parts_is_seen_whole() -> None:
     np.testing.assert_allclose(values, [-1.0, 1.0, math.log(90.1 / 100.1)])
 
 
+def test_a_lost_book_leaves_no_price() -> None:
+    # The book is cleared and nothing follows, as after a lost update: the trades that go on being printed say
+    # what others paid, not where one could deal. With the next snapshot there is a price again.
+    events = records(
+        (1, K.BID, 100.0, 1), (1, K.ASK, 100.2, 1), (2, K.TRADE_BUY, 100.2, 1), (3, K.CLOSE, 0, 0),
+        (4, K.CLEAR, 0, 0), (5, K.TRADE_SELL, 90.0, 2), (6, K.CLOSE, 0, 0), (7, K.CLOSE, 0, 0),
+        (8, K.BID, 80.0, 1), (8, K.ASK, 80.2, 1), (9, K.CLOSE, 0, 0), (10, K.CLOSE, 0, 0),
+    )  # fmt: skip
+    names = ["log_return_1", "spread", "signed_volume_1"]
+    table, quotes = FeatureKernel(names, [PERP]).run(events)
+    assert np.isnan(quotes[1:3]).all()
+    np.testing.assert_allclose(quotes[[0, 3], 0], [100.1, 80.1])
+    np.testing.assert_array_equal(np.isnan(table.column("log_return_1")), [True, True, True, True, False])
+    np.testing.assert_array_equal(np.isnan(table.column("spread"))[1:], [True, True, False, False])
+    assert table.column("signed_volume_1")[1:].tolist() == [-2.0, 0.0, 0.0, 0.0]  # trades are still known
+
+
+def test_the_last_trade_is_the_price_where_there_is_no_book() -> None:
+    trades_only = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv")))
+    events = records((1, K.TRADE_BUY, 100.2, 1), (3, K.CLOSE, 0, 0))
+    assert FeatureKernel([], [trades_only]).run(events)[1][0, 0] == 100.2
+
+
+def test_an_update_that_changes_nothing_is_none() -> None:
+    events = records(
+        (1, K.BID, 100.0, 1), (1, K.ASK, 100.2, 1), (2, K.CLOSE, 0, 0),
+        (3, K.BID, 100.0, 1),  # what stands
+        (3, K.BID, 90.0, 0),  # what is not there, gone
+        (3, K.ASK, 100.2, 2),  # a change
+        (3, K.ASK, 100.2, 2),  # and again
+        (3, K.QUOTE_ASK, 100.2, 2), (3, K.QUOTE_BID, 100.0, 1),  # the same, as best bid and ask
+        (3, K.QUOTE_BID, 100.1, 1),  # a change
+        (4, K.CLEAR, 0, 0),  # a change
+        (4, K.CLEAR, 0, 0),
+        (5, K.CLOSE, 0, 0),
+    )  # fmt: skip
+    assert last(["book_updates_1"], events) == 3
+    # An update of several levels is one, and counts if one of them changes, wherever the events are cut.
+    kernel = FeatureKernel(["book_updates_1"], [PERP])
+    events["flags"][[5, 6]] = 0
+    state = kernel.initial_state()
+    kernel.run(events[:6], state)
+    table, _ = kernel.run(events[6:], state)
+    assert table.values[-1, 0] == 3
+
+
 # -- the book ------------------------------------------------------------------------------------------------
 
 
