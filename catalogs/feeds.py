@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from catalogs.findings import length_text
 from catalogs.instruments import Instrument
+from catalogs.layout import bar_type_of
 from catalogs.mapping import (
     BarsTable,
     FundingTable,
@@ -24,6 +26,8 @@ from catalogs.writer import CatalogWriter
 Columns = dict[str, np.ndarray]
 
 _CHUNK = 500_000  # rows of one catalog file
+_STEPS = 3  # rows from which on one may say what is usual
+_FAR = 1.5  # times high or low: further away no previous close is
 
 
 class Clock:
@@ -37,11 +41,14 @@ class Clock:
         self._settings = settings
         self._tally = tally
         self._latest = 0
+        self._judged = settings.stamp == "instant"
 
     def read(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """``ts_event`` and ``ts_init`` of the rows, in nanoseconds."""
         settings = self._settings
         event = batch.times(settings.event, settings.unit)
+        if not self._judged:
+            self._judge(event, batch)
         if settings.stamp == "open":
             event = event + (settings.period or 0)
         init = (
@@ -51,6 +58,22 @@ class Clock:
         )
         init = init + settings.delay
         return event, self.ascend(init, batch)
+
+    def _judge(self, event: np.ndarray, batch: Batch) -> None:
+        """Raise MappingError where intervals plainly are not of the length that the mapping says."""
+        steps, period = np.diff(event), self._settings.period or 0
+        steps = steps[steps > 0]
+        if len(steps) < _STEPS:
+            return
+        self._judged = True
+        usual = int(np.median(steps))
+        share = float(np.mean(np.abs(steps - usual) <= 0.1 * usual))
+        # Intervals that overlap cannot be; gaps can, but not one and the same gap after every row.
+        if (usual < 0.9 * period and share >= 0.5) or (usual > 1.1 * period and share >= 0.9):
+            raise MappingError(
+                f"{batch.path}: column {self._settings.event!r}: rows come every {length_text(usual)}, but "
+                f"time.period is {length_text(period)}; correct it, or name another column"
+            )
 
     def ascend(self, init: np.ndarray, batch: Batch) -> np.ndarray:
         """``init`` raised to the latest seen before.
@@ -147,6 +170,10 @@ class RowFeed(Feed):
         """The arrays that the writer's method takes, by parameter name."""
         raise NotImplementedError
 
+    def impossible(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        """What a row may be here and there, but no table in most of its rows unless columns are mistaken."""
+        yield from ()
+
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
         """Reasons to leave rows out."""
         raise NotImplementedError
@@ -158,6 +185,12 @@ class RowFeed(Feed):
         self.tally.read += len(batch)
         ts_event, ts_init = self.clock.read(batch)
         columns = self.decode(batch, ts_event, ts_init)
+        for what, bad in self.impossible(columns):
+            if len(bad) >= _STEPS and bad.mean() > 0.5:
+                raise MappingError(
+                    f"{batch.path}: {what} in {int(bad.sum()):,} of {len(bad):,} rows, first in row "
+                    f"{batch.rows[int(np.argmax(bad))]}: columns of the mapping seem to be swapped"
+                )
         equal = self._repeats([ts_event, ts_init, *columns.values()])
         keep = np.ones(len(batch), dtype=bool)
         if self.drops_repeats:
@@ -216,6 +249,9 @@ class QuotesFeed(RowFeed):
             self.note_rounding(columns[name], places, "prices" if price else "sizes")
         return columns
 
+    def impossible(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "the bid is over the ask", columns["bid_price"] > columns["ask_price"]
+
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
         missing = np.zeros(len(columns["bid_price"]), dtype=bool)
         for values in columns.values():
@@ -229,7 +265,7 @@ class QuotesFeed(RowFeed):
 
 
 class BarsFeed(RowFeed):
-    """Bars, with highs and lows widened where they do not contain open and close."""
+    """Bars, with high and low widened to contain an open that is the close before."""
 
     def __init__(
         self, table: BarsTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
@@ -259,6 +295,10 @@ class BarsFeed(RowFeed):
         self._newest = int(before[-1])
         return columns
 
+    def impossible(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
+        yield "the high is under the low", columns["high"] < columns["low"]
+        yield "the close is outside high and low", _outside(columns["close"], columns)
+
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
         yield "not later than a bar above", self._old
         missing = ~(columns["volume"] >= 0)
@@ -268,14 +308,15 @@ class BarsFeed(RowFeed):
             positive &= is_price(columns[name], self._instrument)
         yield "with a value missing", missing
         yield "without a positive price", ~positive
+        yield "with a high under the low", columns["high"] < columns["low"]
+        yield "with a close outside high and low", _outside(columns["close"], columns)
+        yield "with an open far outside high and low", _outside(columns["open"], columns, _FAR)
 
     def repair(self, columns: Columns) -> None:
-        top = np.maximum(columns["open"], columns["close"])
-        bottom = np.minimum(columns["open"], columns["close"])
-        wrong = (columns["high"] < top) | (columns["low"] > bottom)
-        columns["high"] = np.maximum(columns["high"], top)
-        columns["low"] = np.minimum(columns["low"], bottom)
-        self.tally.notes["high or low widened to contain open and close"] += int(wrong.sum())
+        wrong = _outside(columns["open"], columns)
+        columns["high"] = np.maximum(columns["high"], columns["open"])
+        columns["low"] = np.minimum(columns["low"], columns["open"])
+        self.tally.notes["high or low widened to contain the open"] += int(wrong.sum())
         self.tally.notes["without volume: kept"] += int((columns["volume"] == 0).sum())
 
 
@@ -362,14 +403,11 @@ class SeveralFeeds(Feed):
             feed.finish()
 
 
+def _outside(value: np.ndarray, columns: Columns, factor: float = 1.0) -> np.ndarray:
+    """Where a value is outside high and low, by more than ``factor``."""
+    return (value > columns["high"] * factor) | (value * factor < columns["low"])
+
+
 def is_price(price: np.ndarray, instrument: Instrument) -> np.ndarray:
     """Where a price is finite and a tick or more after rounding: a print at 0 would fill every bid."""
     return np.isfinite(price) & (np.rint(price * 10.0**instrument.price_precision) > 0)
-
-
-def bar_type_of(identifier: str, period: int) -> str:
-    """The external bar type of an instrument's bars of ``period`` nanoseconds."""
-    for unit, length in (("DAY", 86_400), ("HOUR", 3_600), ("MINUTE", 60), ("SECOND", 1)):
-        if period % (length * 10**9) == 0:
-            return f"{identifier}-{period // (length * 10**9)}-{unit}-LAST-EXTERNAL"
-    raise MappingError(f"bars of {period} ns have no name in Nautilus; use whole seconds")

@@ -43,8 +43,8 @@ def run_import(
 ) -> ImportSummary:
     """Import everything ``mapping`` describes under ``root`` into the catalog at ``catalog``.
 
-    A second run adds nothing. Raises MappingError where files and mapping do not fit; what was written until
-    then is sound and stays.
+    A second run adds nothing. Raises MappingError where files and mapping do not fit: then, as where the
+    process is killed, the catalog is as it was.
     """
     instruments = {item.id: item.build() for item in mapping.instrument}
     plan = [(table, find(root, table.files)) for table in mapping.table]
@@ -52,11 +52,11 @@ def run_import(
         for path in paths:
             check_file(path, table.columns(), table.csv)
     summary = ImportSummary()
-    with CatalogWriter(catalog) as writer:
-        for instrument in instruments.values():
-            writer.instrument(instrument)
+    with CatalogWriter(catalog, whole=True) as writer:
         for table, paths in plan:
             _import_table(table, paths, instruments, root, writer, summary, progress)
+        for instrument in instruments.values():  # when nothing can fail any more
+            writer.instrument(instrument)
     summary.warnings += [_not_replaced(catalog, item) for item in summary.tallies if item.present]
     return summary
 
@@ -83,7 +83,7 @@ def _import_table(
     label = f"{table.kind} {table.instrument or '/'.join(table.symbol.columns)}"  # type: ignore[union-attr]
     total, done = sum(map(rows_in, paths)), 0
     feeds: dict[str, Feed] = {}
-    left_out = 0
+    left_out, held = 0, summary.held
     for path in paths:
         before = done
         for batch in read(path, table.columns(), table.plain(), table.time, table.csv):
@@ -106,6 +106,10 @@ def _import_table(
             summary.warnings.append(f"{label}: no rows in {path}")
     for feed in feeds.values():
         feed.finish()
+    summary.rows += done
+    summary.not_wanted += left_out
+    if summary.held == held:
+        summary.empty.append(f"{label}: none of the {done:,} rows of its {len(paths):,} files")
     if left_out:
         summary.warnings.append(
             f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"

@@ -6,12 +6,14 @@ prices and sizes as ``decimal128(38, 16)``); slow series that Nautilus has no ty
 came from.
 """
 
+import contextlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from nautilus_trader.model import BarType
 from numba import njit
 
 DataType = Literal["trades", "quotes", "deltas", "bars", "mark", "index", "funding", "series"]
@@ -98,6 +100,19 @@ def identifiers(catalog: Path, data_type: DataType) -> list[str]:
     root = catalog / _FOLDERS[data_type]
     pattern = "*/*/*.parquet" if data_type == "series" else "*/*.parquet"
     return sorted({path.parent.relative_to(root).as_posix() for path in root.glob(pattern)})
+
+
+def bar_type_of(identifier: str, period: int) -> str:
+    """The external bar type of bars of ``period`` ns. Raises ValueError where Nautilus has none."""
+    for unit, length in (("DAY", 86_400), ("HOUR", 3_600), ("MINUTE", 60), ("SECOND", 1)):
+        if period > 0 and period % (length * 10**9) == 0:
+            name = f"{identifier}-{period // (length * 10**9)}-{unit}-LAST-EXTERNAL"
+            with contextlib.suppress(ValueError):
+                return str(BarType.from_str(name))
+    raise ValueError(
+        f"Nautilus has no bars of {period / 1e9:g} s; take a length that divides the next larger unit, such "
+        "as 1s, 5m, 15m, 1h, 4h or 1d"
+    )
 
 
 def file_name(start: int, end: int) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from catalogs.instruments import InstrumentSettings
+from catalogs.layout import bar_type_of
 from features.settings import Duration, Settings
 
 Unit = Literal["s", "ms", "us", "ns", "timestamp"]
@@ -289,6 +290,7 @@ class BarsTable(TableSettings):
     def _stamped(self) -> "BarsTable":
         if self.time.stamp == "instant":
             raise ValueError("time.stamp must say whether a bar's time is its 'open' or its 'close'")
+        bar_type_of("X.Y", self.time.period or 0)
         return self
 
     def numbers(self) -> list[str]:

@@ -35,12 +35,17 @@ class Tally:
 class ImportSummary:
     """The result of an import.
 
-    ``read`` are rows of the files, ``added`` and ``present`` rows of the catalog written now and written by
-    an earlier import (a snapshot is one row of a file and many of the catalog).
+    ``rows`` are those of the files, ``not_wanted`` those of them that ``where`` and ``symbol`` leave out;
+    ``read`` are the others, ``added`` and ``present`` rows of the catalog written now and written by an
+    earlier import (a snapshot is one row of a file and many of the catalog). ``empty`` says of which tables
+    nothing came into the catalog.
     """
 
     tallies: list[Tally] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
+    rows: int = 0
+    not_wanted: int = 0
+    empty: list[str] = dataclasses.field(default_factory=list)
 
     def tally(self, kind: str, identifier: str) -> Tally:
         """The tally of this kind and instrument, made if new."""
@@ -55,24 +60,41 @@ class ImportSummary:
         """Rows added to the catalog."""
         return sum(item.added for item in self.tallies)
 
+    @property
+    def held(self) -> int:
+        """Rows that are in the catalog now, written by this import or before."""
+        return sum(item.added + item.present for item in self.tallies)
+
     def to_dict(self) -> dict[str, object]:
         """For ``--json``."""
         return {
+            "rows": self.rows,
+            "not_wanted": self.not_wanted,
             "added": self.added,
             "tables": [vars(item) | {"notes": dict(+item.notes)} for item in self.tallies],
             "warnings": self.warnings,
+            "empty": self.empty,
         }
 
     def __rich__(self) -> Group:
         table = RichTable(title=None, show_edge=False, pad_edge=False)
         table.add_column("data")
         table.add_column("instrument", overflow="fold")
-        for name in ("read", "added", "already there"):
+        for name in ("read", "added", "already there", "left out"):
             table.add_column(name, justify="right")
-        table.add_column("repaired or left out", overflow="fold")
+        table.add_column("what was done", overflow="fold")
         for item in self.tallies:
             notes = "\n".join(f"{count:,} {what}" for what, count in item.notes.items() if count)
-            table.add_row(
-                item.kind, item.identifier, f"{item.read:,}", f"{item.added:,}", f"{item.present:,}", notes
-            )
-        return Group(table, *(Text(f"note: {line}", style="yellow") for line in self.warnings))
+            counts = (f"{count:,}" for count in (item.read, item.added, item.present, item.left_out))
+            table.add_row(item.kind, item.identifier, *counts, notes)
+        present, left_out = sum(i.present for i in self.tallies), sum(i.left_out for i in self.tallies)
+        closing = (
+            f"{self.rows:,} rows in the files, {self.not_wanted:,} of them not asked for; {self.added:,} "
+            f"rows of the catalog added, {present:,} were there, {left_out:,} left out"
+        )
+        return Group(
+            table,
+            *(Text(f"note: {line}", style="yellow") for line in self.warnings),
+            *(Text(f"nothing came of {line}", style="red") for line in self.empty),
+            Text(closing),
+        )

@@ -32,6 +32,7 @@ from catalogs.layout import (
 _SIDES = {"trades": ("SELL", "NO_AGGRESSOR", "BUY"), "deltas": ("SELL", "NO_ORDER_SIDE", "BUY")}
 _INSTRUMENT_FOLDERS = ("crypto_perpetual", "currency_pair")
 _LOCK = ".lock"
+_ASIDE = ".aside.partial"  # what a whole writer has not put in place yet
 
 
 class CatalogWriter:
@@ -45,12 +46,16 @@ class CatalogWriter:
     all is written, ``close`` joins neighbouring files; leaving a ``with`` block does so too, but after an
     error only lets the catalog go.
 
+    A ``whole`` writer keeps everything aside until ``close``: leaving a ``with`` block after an error, or a
+    process that is killed, adds nothing to the catalog.
+
     One writer has a catalog at a time, until it is closed or its process ends. Raises ValueError where
     another has it, NotADirectoryError where ``path`` is a file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: bool = False) -> None:
         self.path = Path(path)
+        self._target = self.path / _ASIDE if whole else self.path  # where files are written
         if self.path.is_file():
             raise NotADirectoryError(f"{self.path}: is a file; --out names the folder of a catalog")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -62,9 +67,7 @@ class CatalogWriter:
             raise ValueError(
                 f"{self.path}: another process is writing this catalog; wait for it, or end it"
             ) from None
-        for data_type in SCHEMAS:  # what an interrupted run left
-            for identifier in identifiers(self.path, data_type):
-                remove_nested(folder(self.path, data_type, identifier))
+        self._remove_remains()
 
     def __enter__(self) -> Self:
         return self
@@ -73,11 +76,32 @@ class CatalogWriter:
         if kind is None:
             self.close()
         else:
-            self._lock.release()
+            try:
+                if self._target != self.path:
+                    shutil.rmtree(self._target, ignore_errors=True)
+            finally:
+                self._lock.release()
+
+    def _remove_remains(self) -> None:
+        """What a process that was killed has left: all that it kept aside, and files half written."""
+        if (self.path / _ASIDE).exists():
+            shutil.rmtree(self.path / _ASIDE)
+        for name in ("data", "series"):
+            for partial in (self.path / name).rglob("*.partial"):
+                partial.unlink()
+        for data_type in SCHEMAS:
+            for identifier in identifiers(self.path, data_type):
+                remove_nested(folder(self.path, data_type, identifier))
 
     def close(self) -> None:
-        """Join neighbouring files of what was written, here or by a run that was interrupted; let go."""
+        """Put in place what was kept aside, join neighbouring files of what was written, and let go."""
         try:
+            if self._target != self.path and self._target.exists():
+                for source in sorted(self._target.rglob("*.parquet")):
+                    target = self.path / source.relative_to(self._target)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(source, target)
+                shutil.rmtree(self._target)
             for each in sorted(self._folders):
                 consolidate(each)
         finally:
@@ -306,17 +330,17 @@ class CatalogWriter:
         ]
         table = pa.Table.from_arrays(arrays, schema=schema)
         self._folders.add(folder(self.path, data_type, identifier))
+        places = {self.path, self._target}
+        covered = [file_range(path) for place in places for path in files(place, data_type, identifier)]
         return sum(
             self._write_file(
                 data_type, identifier, table.slice(lo, hi - lo), int(ts_init[lo]), int(ts_init[hi - 1])
             )
-            for lo, hi in _uncovered(
-                ts_init, [file_range(path) for path in files(self.path, data_type, identifier)]
-            )
+            for lo, hi in _uncovered(ts_init, covered)
         )
 
     def _write_file(self, data_type: DataType, identifier: str, table: pa.Table, start: int, end: int) -> int:
-        target = folder(self.path, data_type, identifier) / file_name(start, end)
+        target = folder(self._target, data_type, identifier) / file_name(start, end)
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as partial:
             pq.write_table(table, partial, row_group_size=ROW_GROUP, **parquet_options(table.schema))

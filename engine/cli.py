@@ -204,7 +204,7 @@ def _data_import(arguments: argparse.Namespace) -> int:
         _print_json(summary.to_dict())
     else:
         console.print(summary)
-    return 0
+    return 1 if summary.empty else 0
 
 
 def _data_synth(arguments: argparse.Namespace) -> None:

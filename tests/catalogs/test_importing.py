@@ -116,7 +116,7 @@ def test_bars_are_stored_at_their_close_and_contain_their_prices(root, tmp_path,
     assert dict(+summary.tally("bars", bar_type).notes) == {
         "equal to the row above: left out": 1,
         "with a value missing: left out": 1,
-        "high or low widened to contain open and close": 1,
+        "high or low widened to contain the open": 1,
         "without volume: kept": 1,
     }
 

@@ -2,11 +2,17 @@
 
 import contextlib
 import resource
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from catalogs import feeds
 from catalogs.importing import run_import
 from catalogs.instruments import PerpetualSettings
 from catalogs.mapping import ImportMapping, MappingError
@@ -58,6 +64,70 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path, perp):
     fourth = CatalogWriter(tmp_path)
     del fourth  # as at the end of a process
     CatalogWriter(tmp_path).close()
+
+
+KILLED = """
+import os, signal, sys, tomllib
+from pathlib import Path
+from catalogs import feeds
+from catalogs.importing import run_import
+from catalogs.mapping import ImportMapping
+
+feeds._CHUNK = 100
+replace, left = os.replace, [int(sys.argv[2])]
+
+
+def killing(*paths):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*paths)
+
+
+os.replace = killing
+root = Path(sys.argv[1])
+run_import(ImportMapping.model_validate(tomllib.loads((root / "map.toml").read_text())), root, root / "c")
+"""
+
+
+@pytest.mark.parametrize(("after", "put_in_place"), [(3, 0), (12, 0), (15, 3)])
+def test_an_import_that_is_killed_and_begun_again_is_as_if_it_never_was(
+    tmp_path, monkeypatch, after, put_in_place
+):
+    """It writes eleven files and a definition, and then puts the files in place one by one."""
+    for part in np.array_split(np.arange(1_000), 10):
+        rows = "".join(f"{T0 + i * SECOND * 60},{100 + i % 7},1,{i}\n" for i in part)
+        (tmp_path / f"{part[0]:03}.csv").write_text(f"t,p,q,id\n{rows}")
+    (tmp_path / "map.toml").write_text(f"""
+[[instrument]]
+kind = "perpetual"
+id = "{ID}"
+base = "XRP"
+quote = "USDT"
+price_increment = "0.1"
+size_increment = "0.001"
+[[table]]
+kind = "trades"
+files = ["*.csv"]
+instrument = "{ID}"
+time = {{ event = "t", unit = "ns" }}
+price = "p"
+size = "q"
+id = "id"
+aggressor = {{ kind = "none" }}
+""")
+    work = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
+    killed = subprocess.run(work, cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    written = list((tmp_path / "c/data/trades").rglob("*.parquet"))
+    assert len(written) == put_in_place  # nothing before all could be read, and then whole files
+    monkeypatch.setattr(feeds, "_CHUNK", 100)
+    mapping = ImportMapping.model_validate(tomllib.loads((tmp_path / "map.toml").read_text()))
+    run_import(mapping, tmp_path, tmp_path / "c")
+    run_import(mapping, tmp_path, tmp_path / "whole")
+    again, whole = Catalog(tmp_path / "c"), Catalog(tmp_path / "whole")
+    np.testing.assert_array_equal(again.trades(ID), whole.trades(ID))
+    assert not list((tmp_path / "c").rglob("*.partial"))
 
 
 def test_imports_recordings_and_synthetic_markets_take_their_turn(tmp_path, perp):
