@@ -13,15 +13,13 @@ from engine.report import evaluation_charts as charts
 from engine.report.page import (
     REGIME_COLOURS,
     Cell,
-    Figure,
+    Page,
     card,
-    chart,
     escape,
     swatch,
     table,
     tile,
     tinted,
-    write_page,
 )
 from engine.report.results import (
     Floats,
@@ -38,7 +36,7 @@ from features.messages import REGIMES
 
 def write_evaluation(results: Results, path: Path) -> Path:
     """Write the page, one file that opens without a network, and return ``path``."""
-    figures: dict[str, Figure] = {}
+    page = Page()
     chips = [
         results["instrument"],
         results["bars"],
@@ -53,14 +51,14 @@ def write_evaluation(results: Results, path: Path) -> Path:
     ]
     body += [f"<div class='banner'>{escape(note)}</div>" for note in results.get("notes", [])]
     if "regimes" in results:
-        body += _regimes(results["regimes"], figures)
+        body += _regimes(results["regimes"], page)
     if "volatility" in results:
-        body += _volatility(results["volatility"], figures)
+        body += _volatility(results["volatility"], page)
     if "forecaster" in results:
-        body += _forecaster(results["forecaster"], figures)
-    if not figures and len(body) == 1:
+        body += _forecaster(results["forecaster"], page)
+    if len(body) == 1:
         body.append("<div class='banner'>Nothing was evaluated.</div>")
-    return write_page(path, f"{results['name']} · evaluation · Beaufort", "".join(body), figures)
+    return page.write(path, f"{results['name']} · evaluation · Beaufort", "".join(body))
 
 
 def print_evaluation(results: Results, console: Console | None = None) -> None:
@@ -137,7 +135,7 @@ def _ratio(seed: SeedAccuracy) -> float:
     return seed["accuracy"] / seed["reference"]
 
 
-def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
+def _regimes(r: RegimeResults, page: Page) -> list[str]:
     accuracy, reference = r.get("accuracy"), r.get("reference")
     lags, best = (np.asarray(r.get(key, ()), float) for key in ("lags", "reference_lags"))
     ratio = accuracy / reference if accuracy is not None and reference else None
@@ -158,21 +156,19 @@ def _regimes(r: RegimeResults, figures: dict[str, Figure]) -> list[str]:
     ]
     parts = [f"<div class='tiles'>{''.join(tiles)}</div>"]
     if "timeline" in r:
-        figures["regime-timeline"] = charts.timeline_figure(r["timeline"])
-        parts.append(card("Regimes over time", chart("regime-timeline", 380), _TIMELINE_NOTE))
+        drawn = page.chart("regime-timeline", charts.timeline_figure(page, r["timeline"]))
+        parts.append(card("Regimes over time", drawn, _TIMELINE_NOTE))
     if "confusion" in r:
         parts.append(card("Label against truth", _confusion(r["confusion"]), _CONFUSION_NOTE, wide=False))
     parts.append(card("Moments by regime", _moments(r["moments"]), _MOMENTS_NOTE, wide="confusion" not in r))
     if "seeds" in r:
-        figures["regime-seeds"] = charts.seeds_figure(r["seeds"])
+        drawn = page.chart("regime-seeds", charts.seeds_figure(r["seeds"]))
         note = "Each pair of dots is one synthetic market; the line is 0.95 of the attainable."
-        parts.append(
-            card("Accuracy by seed", chart("regime-seeds", 260), note, wide=not np.isfinite(lags).any())
-        )
+        parts.append(card("Accuracy by seed", drawn, note, wide=not np.isfinite(lags).any()))
     if np.isfinite(lags).any():
-        figures["regime-lags"] = charts.lags_figure(lags[np.isfinite(lags)])
+        drawn = page.chart("regime-lags", charts.lags_figure(lags[np.isfinite(lags)]))
         note = f"Bars from a true switch until the label follows; {_missed(lags)} before the next one."
-        parts.append(card("Lag", chart("regime-lags", 260), note, wide="seeds" not in r))
+        parts.append(card("Lag", drawn, note, wide="seeds" not in r))
     return parts
 
 
@@ -187,7 +183,8 @@ def _missed(lags: np.ndarray) -> str:
 
 
 _TIMELINE_NOTE = (
-    "Behind the price: the label, as known at each bar. The strip beneath it, where there is one: the truth."
+    "Behind the price and beneath it: the label, as known at each bar, and the truth where it is known. "
+    "Where many bars share a pixel, it shows each one's share."
 )
 _CONFUSION_NOTE = "Share of each true regime's bars that got each label; counts in small."
 _MOMENTS_NOTE = "Measured on the bars that carried the label; they should read as the names say."
@@ -224,7 +221,7 @@ def _titled(moment: str) -> str:
     return moment.replace("_", ", ")
 
 
-def _volatility(v: VolatilityResults, figures: dict[str, Figure]) -> list[str]:
+def _volatility(v: VolatilityResults, page: Page) -> list[str]:
     title = f"Volatility: the next {v['horizon']}"
     note = (
         f"{v['observations']:,} forecasts. QLIKE is the mean of rv/f - log(rv/f) - 1 over variances, "
@@ -234,13 +231,10 @@ def _volatility(v: VolatilityResults, figures: dict[str, Figure]) -> list[str]:
     parts = [card(title, _score_table(v["scores"]), note, wide="series" not in v)]
     if "series" in v:
         colours = charts.model_colours([s["model"] for s in v["scores"]])
-        figures["volatility-calibration"] = charts.calibration_figure(v["series"], colours)
-        figures["volatility-series"] = charts.series_figure(v["series"], colours)
+        drawn = page.chart("volatility-calibration", charts.calibration_figure(v["series"], colours))
         small = "Mean realized volatility of each twentieth of the forecasts; on the diagonal they are right."
-        parts.append(
-            card("Forecast against realized", chart("volatility-calibration", 330), small, wide=False)
-        )
-        over_time = chart("volatility-series", 330)
+        parts.append(card("Forecast against realized", drawn, small, wide=False))
+        over_time = page.chart("volatility-series", charts.series_figure(page, v["series"], colours))
         parts.append(card("Forecast and realized volatility over time", over_time, "In per cent, log scale."))
     return parts
 
@@ -263,7 +257,7 @@ def _score_table(scores: list[VolatilityScore]) -> str:
     return table(["model", "QLIKE", "over the best", "log error", "log bias"], rows)
 
 
-def _forecaster(f: ForecasterResults, figures: dict[str, Figure]) -> list[str]:
+def _forecaster(f: ForecasterResults, page: Page) -> list[str]:
     tiles = []
     for side in f["auc"]:
         skill = 1 - f["brier"][side] / f["brier_base"][side] if f["brier_base"][side] else None
@@ -279,11 +273,11 @@ def _forecaster(f: ForecasterResults, figures: dict[str, Figure]) -> list[str]:
             tile(f"Brier skill, {side}", show(skill, "+.2%"), f"above 0; {against}", _range(skill, 0, None)),
             tile(f"Calibration error, {side}", show(ece, ".3f"), "under 0.02", _range(ece, None, 0.02)),
         ]
-    figures["reliability"] = charts.reliability_figure(f["reliability"])
-    figures["deciles"] = charts.deciles_figure(f["deciles"], f["cost_bps"])
+    reliable = page.chart("reliability", charts.reliability_figure(f["reliability"]))
+    worth = page.chart("deciles", charts.deciles_figure(f["deciles"], f["cost_bps"]))
     what = (
         f"{f['observations']:,} forecasts of a move beyond {f['threshold_bps']:g} bps within {f['horizon']}. "
-        "On the diagonal, what is said happens as often as it is said; dots grow with their count."
+        "On the dotted line, what is said happens as often as it is said."
     )
     paid = (
         "Mean return in the favoured direction by tenth of confidence, "
@@ -291,8 +285,8 @@ def _forecaster(f: ForecasterResults, figures: dict[str, Figure]) -> list[str]:
     )
     return [
         f"<div class='tiles'>{''.join(tiles)}</div>",
-        card("Reliability", chart("reliability", 340), what, wide=False),
-        card("What confidence is worth", chart("deciles", 340), paid, wide=False),
+        card("Reliability", reliable, what, wide=False),
+        card("What confidence is worth", worth, paid, wide=False),
     ]
 
 

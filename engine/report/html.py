@@ -3,18 +3,33 @@
 from pathlib import Path
 from typing import Any
 
-from engine.report import charts
-from engine.report.ledger import keep_ledger, round_trips
+import numpy as np
+
+from engine.report import charts, metrics
+from engine.report.benchmark import Holding, hold
+from engine.report.ledger import Ledger, RoundTrip, keep_ledger, round_trips
 from engine.report.metrics import DAY
-from engine.report.page import Cell, card, chart, escape, table, tile, write_page
-from engine.report.run_folder import Run, integers, read_run
-from engine.report.summary import amount, books_differ, summarize
+from engine.report.page import (
+    GAIN,
+    GATE_COLOURS,
+    LOSS,
+    REGIME_COLOURS,
+    Cell,
+    Page,
+    card,
+    escape,
+    swatch,
+    table,
+    tile,
+)
+from engine.report.run_folder import GATE, LABELS, Run, floats, integers, read_run
+from engine.report.summary import amount, books_differ, sampled_returns, summarize
 from engine.report.tables import (
-    DECISION_TABLE,
     cost_table,
     day,
+    decision_list,
     decision_note,
-    decision_rows,
+    drawdown_table,
     funnel,
     gate_table,
     month_table,
@@ -22,7 +37,9 @@ from engine.report.tables import (
     regime_note,
     regime_table,
     show,
+    side_table,
     strategy_table,
+    trip_list,
 )
 
 _CAVEATS = (
@@ -40,55 +57,126 @@ _CAVEATS = (
 def write_report(run_folder: Path) -> Path:
     """Write ``report.html`` into ``run_folder`` and return its path.
 
-    The page holds everything it needs and opens without a network. Long runs are drawn with at most some
-    thousand points a line, each bucket's least and greatest value kept.
+    The page holds everything it needs and opens without a network. Equity, price, position, regime and gate
+    are in it bar by bar; posterior, volatility and the cumulative lines in at most 60,000 points.
     """
     run = read_run(run_folder)
-    figures, ledger, trips = summarize(run), keep_ledger(run), round_trips(run)
+    figures, ledger, trips, holding = summarize(run), keep_ledger(run), round_trips(run), hold(run)
+    page = Page()
     ts = integers(run.equity, "ts")
-    drawn = {
-        "run": charts.run_figure(run, ledger),
-        "costs": charts.cost_figure(
-            figures["gross_pnl"], figures["slippage"], figures["fees"], figures["funding"]
-        ),
-        "by-strategy": charts.cumulative_figure(ts, ledger, "strategy"),
-        "by-regime": charts.cumulative_figure(ts, ledger, "regime"),
-        "trips": charts.trips_figure(trips, ledger.strategies),
-    }
+    long = ts.size and ts[-1] - ts[0] > 60 * DAY
     body = "".join(
         (
             _header(run, figures),
             _banners(run, figures),
             _tiles(run, figures),
-            card("The run", chart("run", charts.RUN_HEIGHT), _RUN_NOTE),
+            card(
+                "The run",
+                _legend(run) + page.chart("run", charts.run_figure(page, run, ledger, holding)),
+                _run_note(run, holding),
+            ),
             card(
                 "Net PnL by regime and strategy",
                 regime_table(figures) + gate_table(run, ledger),
                 regime_note(run),
                 wide=False,
             ),
-            card("From gross to net", chart("costs", 300) + cost_table(run, figures), wide=False),
-            card("Cumulative net PnL by strategy", chart("by-strategy", 280), wide=False),
-            card("Cumulative net PnL by regime", chart("by-regime", 280), wide=False),
-            card("Return by month", month_table(run)) if ts.size and ts[-1] - ts[0] > 60 * DAY else "",
+            card("From gross to net", cost_table(figures), _COST_NOTE, wide=False),
+            *_cumulative(page, run, ledger),
+            card("Return by month", month_table(run)) if long else "",
+            *_risk(page, run, figures),
             card("Strategies", strategy_table(run, ledger, trips, figures), _TRIP_NOTE),
-            card("What round trips earned, net", chart("trips", 260), wide=False),
+            *_trips(page, run, trips, figures),
             card("From bars to fills", funnel(run, figures), wide=False),
-            card("Why nothing was done", reasons(figures), _REASON_NOTE),
-            card("Decisions that acted", DECISION_TABLE, decision_note(run)),
+            card("Why nothing was done", reasons(figures), _REASON_NOTE, wide=False),
+            card("Decisions that acted", decision_list(page, run), decision_note(run)),
             card("What this backtest does not say", _caveats()),
             _provenance(run, figures),
         )
     )
-    return write_page(
-        run_folder / "report.html", f"{run.folder.name} · Beaufort", body, drawn, decision_rows(run)
+    return page.write(run_folder / "report.html", f"{run.folder.name} · Beaufort", body)
+
+
+def _cumulative(page: Page, run: Run, ledger: Ledger) -> list[str]:
+    return [
+        card(
+            f"Cumulative net PnL by {by}",
+            page.chart(f"by-{by}", charts.cumulative_figure(page, run, ledger, by)),
+            wide=False,
+        )
+        for by in ("strategy", "regime")
+    ]
+
+
+def _risk(page: Page, run: Run, figures: dict[str, Any]) -> list[str]:
+    """Worst drawdowns, and rolling figures where the span is long enough for them."""
+    ts, equity, start = integers(run.equity, "ts"), floats(run.equity, "equity"), run.manifest["start"]
+    ts, equity = ts[np.isfinite(equity)], equity[np.isfinite(equity)]
+    parts = []
+    falls = metrics.worst_drawdowns(ts, equity, run.manifest["starting_equity"], start)
+    returns, period = sampled_returns(run)
+    rolled = metrics.rolling(returns, start, period) if period else None
+    if rolled is not None:
+        unit = "days" if rolled.period == DAY else "hours"
+        content = page.chart("rolling", charts.rolling_figure(page, rolled))
+        parts.append(card(f"Rolling figures of {rolled.window} {unit}", content, wide=not falls))
+    if falls:
+        table_ = drawdown_table(falls, int(ts[-1]))
+        parts.append(card("Worst drawdowns", table_, _FALL_NOTE, wide=rolled is None))
+    return parts
+
+
+def _trips(page: Page, run: Run, trips: list[RoundTrip], figures: dict[str, Any]) -> list[str]:
+    if not trips:
+        return []
+    drawn = page.chart("trips", charts.trips_figure(trips, run.strategies, figures["currency"]))
+    return [
+        card("Long and short", side_table(trips), wide=False),
+        card("What round trips earned, net", drawn, wide=False),
+        card("Round trips", trip_list(page, run, trips), _LIST_NOTE),
+    ]
+
+
+def _legend(run: Run) -> str:
+    """What the colours and signs of the chart mean."""
+    states = [swatch(name, REGIME_COLOURS[name]) for name in LABELS]
+    states += [
+        swatch(f"gate {name}", colour) for name, colour in zip(GATE, GATE_COLOURS, strict=True) if colour
+    ]
+    signs = [
+        f"<span style='color:{GAIN}'>▲</span> bought",
+        f"<span style='color:{LOSS}'>▼</span> sold",
+        *(f"{'▽' if i % 2 else '▼'} {escape(name)}" for i, name in enumerate(run.strategies)),
+        "<span style='color:var(--chosen)'>┆</span> the row that was clicked",
+    ]
+    return f"<div class='legend'>{''.join(f'<span>{item}</span>' for item in [*states, *signs])}</div>"
+
+
+def _run_note(run: Run, holding: Holding | None) -> str:
+    note = (
+        "Colours behind lines are the regime that was acted on; where many bars share a pixel, it shows each "
+        "one's share. Drag to zoom (axes follow), double-click for all; with the keyboard + - ← → 0. Click a "
+        "name to hide it. One marker is one filled order, or the largest of several at one place."
+    )
+    if holding is None:
+        return note
+    funding = (
+        f"the funding of {holding.settlements} settlements is in it"
+        if holding.settlements
+        else "the run recorded no funding rate, so none is in it"
+    )
+    if not holding.equity[-1]:
+        lost = int(np.argmax(holding.equity == 0))
+        funding += f"; nothing was left from {day(int(integers(run.equity, 'ts')[lost]))}"
+    return (
+        f"{note} <b>Holding the instrument</b>: starting equity once, bought at the first bar, no fees; "
+        f"{funding}: {holding.total:+.2%}."
     )
 
 
-_RUN_NOTE = (
-    "Colours behind equity and price are the regime that was acted on. Drag to zoom, double-click to return, "
-    "click a name to hide it; triangles pointing up are buys, down sells, a marker is one filled order."
-)
+_COST_NOTE = "Slippage is a part of gross: what fills gave against the mid at the bar's close before them."
+_FALL_NOTE = "From the moment the peak was last held to its recovery. Click a row to see it in the chart."
+_LIST_NOTE = "From flat to flat, or through zero. Click a row to see it in the chart, a title to sort by it."
 _TRIP_NOTE = (
     "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
     "slippage is the fill price against the mid at the bar's close before it, drift since then included."
@@ -226,7 +314,7 @@ def _provenance(run: Run, figures: dict[str, Any]) -> str:
         ("bundles", ", ".join(manifest.get("bundles", []))),
         ("versions", versions),
     ]
-    lines = [[name, Cell(f"<code>{escape(text)}</code>")] for name, text in rows if text]
+    lines = [[name, Cell(f"<code>{escape(text)}</code>", "wrap")] for name, text in rows if text]
     config = (
         f"<details><summary>resolved config</summary><pre>{escape(run.config)}</pre></details>"
         if run.config

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,58 @@ def drawdown(equity: np.ndarray, starting: float) -> np.ndarray:
 def max_drawdown(equity: np.ndarray, starting: float) -> float:
     """The deepest ``drawdown``, 0 without data."""
     return float(np.max(drawdown(equity, starting), initial=0.0))
+
+
+class Drawdown(NamedTuple):
+    """A fall from a highest equity."""
+
+    depth: float  # fraction of the peak
+    start: int  # ns: when the peak was last held
+    trough: int
+    recovered: int | None  # when the peak was reached again, None where it was not
+
+
+def worst_drawdowns(
+    ts: np.ndarray, equity: np.ndarray, starting: float, start: int, count: int = 10
+) -> list[Drawdown]:
+    """The ``count`` deepest falls, deepest first; ``starting`` equity was held at ``start``."""
+    times, values = np.concatenate(([start], ts)), np.concatenate(([starting], equity))
+    under = drawdown(values, starting)
+    below = under > 0
+    first = np.flatnonzero(below & ~np.concatenate(([False], below[:-1])))
+    after = np.flatnonzero(~below & np.concatenate(([False], below[:-1])))
+    falls = []
+    for a, b in zip(first.tolist(), [*after.tolist(), None], strict=False):
+        trough = a + int(np.argmax(under[a:b]))
+        recovered = None if b is None else int(times[b])
+        falls.append(Drawdown(float(under[trough]), int(times[a - 1]), int(times[trough]), recovered))
+    return sorted(falls, key=lambda fall: (-fall.depth, fall.start))[:count]
+
+
+class Rolling(NamedTuple):
+    """Figures of the last ``window`` periods, at the end of each, every array of shape (periods,)."""
+
+    window: int
+    period: int  # ns
+    ts: np.ndarray
+    sharpe: np.ndarray  # annualised, NaN where the returns are all alike
+    total: np.ndarray  # return over the window
+    drawdown: np.ndarray  # deepest within the window, a fraction
+
+
+def rolling(returns: np.ndarray, start: int, period: int) -> Rolling | None:
+    """Rolling figures over 30 days of daily or 24 hours of hourly returns; None under two windows."""
+    window = 30 if period == DAY else 24
+    if len(returns) < 2 * window:
+        return None
+    view = np.lib.stride_tricks.sliding_window_view(returns, window)
+    deviation = view.std(axis=1, ddof=1)
+    ratio = np.divide(view.mean(axis=1), deviation, out=np.full(len(view), np.nan), where=deviation > 1e-15)
+    wealth = np.cumprod(1.0 + view, axis=1)
+    peak = np.maximum(np.maximum.accumulate(wealth, axis=1), 1.0)
+    ts = start + period * np.arange(window, len(returns) + 1)
+    deepest = (1.0 - wealth / peak).max(axis=1)
+    return Rolling(window, period, ts, ratio * math.sqrt(YEAR / period), wealth[:, -1] - 1.0, deepest)
 
 
 def win_rate(trips: Sequence[RoundTrip]) -> float:

@@ -1,68 +1,135 @@
-// Draws the page's figures in the colours of the theme, and fills the table of decisions.
+// Opens the page's data, draws its figures, and fills its tables.
 'use strict';
-(() => {
+(async () => {
   const root = document.documentElement;
-  const read = id => JSON.parse(document.getElementById(id).textContent);
-  const figures = read('figures-json');
-  const data = read('data-json');
-
-  // A string that begins with $ is a colour of the style sheet; arrays of numbers are passed as they are.
-  const paint = (node, css) => {
-    if (typeof node === 'string') return node[0] === '$' ? css.getPropertyValue('--' + node.slice(1)).trim() : node;
-    if (Array.isArray(node)) return typeof node[0] === 'number' ? node : node.map(item => paint(item, css));
-    if (!node || typeof node !== 'object') return node;
-    return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, paint(value, css)]));
-  };
-  const draw = () => {
-    const css = getComputedStyle(root);
-    for (const [id, figure] of Object.entries(figures)) {
-      const {data: traces, layout} = paint(figure, css);
-      const buttons = ['toImage', 'select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d'];
-      // On a narrow page the tool bar would lie over the legend.
-      const tools = id === 'run' && traces.length > 0 && document.getElementById(id).clientWidth > 800;
-      Plotly.react(id, traces, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: buttons,
-        displayModeBar: tools});
-    }
-  };
+  root.dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
+  const figures = {};
+  const paint = () => Object.values(figures).forEach(figure => figure.redraw());
   const button = document.createElement('button');
   const name = () => { button.textContent = root.dataset.theme === 'dark' ? 'light theme' : 'dark theme'; };
-  root.dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
   button.id = 'theme';
   button.onclick = () => {
     root.dataset.theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
     name();
-    draw();
+    paint();
   };
   document.body.append(button);
   name();
-  draw();
 
-  const place = document.getElementById('decisions');
-  if (!place || !data) return;
-  const [input, body, count, more] = ['input', 'tbody', '.count', '.more'].map(part => place.querySelector(part));
-  const lower = data.rows.map(row => row.join(' ').toLowerCase());
-  let shown = 100;
-  const line = i => {
-    const tr = document.createElement('tr');
-    for (const text of data.rows[i]) {
-      const td = document.createElement('td');
-      td.textContent = text;
-      tr.append(td);
-    }
-    tr.onclick = () => {
-      Plotly.relayout('run', {'xaxis.range': [data.times[i] - data.window, data.times[i] + data.window]});
-      document.getElementById('run').scrollIntoView({behavior: 'smooth', block: 'center'});
+  const inflate = async text => {
+    const packed = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+  let data;
+  try {
+    data = numbers.unpack(await inflate(document.getElementById('packed').textContent));
+  } catch (error) {
+    const banner = document.createElement('div');
+    banner.className = 'banner';
+    banner.textContent = `The charts and lists cannot be opened (${error.message}): use a browser of 2023 or later.`;
+    document.querySelector('main').prepend(banner);
+    return;
+  }
+  const {about, columns} = data;
+  for (const [column, [kind, ...of]] of Object.entries(about.derived)) columns[column] = numbers.derive[kind](columns, ...of);
+
+  for (const [id, figure] of Object.entries(about.figures)) {
+    figures[id] = new charts.Figure(document.getElementById(id), figure, columns);
+    if (figure.x === 'time') figures[id].zoom(null);
+  }
+
+  // A number at the head of a text, for sorting; null where there is none.
+  const number = text => {
+    const found = /^[+\-]?[\d,]*\.?\d+(e[+\-]?\d+)?/i.exec(text);
+    return found ? Number(found[0].replaceAll(',', '')) : null;
+  };
+  const compare = (a, b) => {
+    const [x, y] = [number(a), number(b)];
+    if (x !== null && y !== null && !/^\d{4}-/.test(a)) return x - y || a.localeCompare(b);
+    return a.localeCompare(b);
+  };
+  const go = (from, to, label, pad) => {
+    if (!figures.run) return;
+    figures.run.choose(from, to, label, pad);
+    figures.run.place.scrollIntoView({behavior: 'smooth', block: 'start'});
+  };
+
+  for (const [id, list] of Object.entries(about.tables)) {
+    const place = document.getElementById(id);
+    const [input, body, count, scroll] = ['input', 'tbody', '.count', '.scroll'].map(part => place.querySelector(part));
+    const heads = [...place.querySelectorAll('th')];
+    const lower = list.rows.map(row => row.join(' ').toLowerCase());
+    let sorted = null;
+    let hits = [];
+    let chosen = -1;
+    const choose = (tr, i) => {
+      chosen = i;
+      place.querySelector('tr.chosen')?.classList.remove('chosen');
+      tr.classList.add('chosen');
+      go(list.from[i], list.to[i], list.labels[i], list.pad + 0.15 * (list.to[i] - list.from[i]));
     };
-    return tr;
-  };
-  const fill = () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const hits = lower.flatMap((text, i) => (words.every(word => text.includes(word)) ? [i] : []));
-    body.replaceChildren(...hits.slice(0, shown).map(line));
-    count.textContent = `${hits.length.toLocaleString('en')} found`;
-    more.hidden = hits.length <= shown;
-  };
-  input.oninput = () => { shown = 100; fill(); };
-  more.onclick = () => { shown += 400; fill(); };
-  fill();
+    const line = i => {
+      const tr = document.createElement('tr');
+      tr.tabIndex = 0;
+      if (i === chosen) tr.className = 'chosen';
+      for (const text of list.rows[i]) {
+        const td = document.createElement('td');
+        td.textContent = text;
+        tr.append(td);
+      }
+      tr.onclick = () => choose(tr, i);
+      tr.onkeydown = event => { if (event.key === 'Enter') choose(tr, i); };
+      return tr;
+    };
+    const more = () => {
+      const shown = body.children.length;
+      body.append(...hits.slice(shown, shown + 100).map(line));
+    };
+    const fill = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      hits = lower.flatMap((text, i) => (words.every(word => text.includes(word)) ? [i] : []));
+      if (sorted) hits.sort((a, b) => sorted.way * compare(list.rows[a][sorted.column], list.rows[b][sorted.column]) || a - b);
+      count.textContent = `${hits.length.toLocaleString('en')} of ${list.rows.length.toLocaleString('en')}`;
+      body.replaceChildren();
+      scroll.scrollTop = 0;
+      more();
+    };
+    heads.forEach((head, column) => {
+      const sort = head.querySelector('button');
+      sort.onclick = () => {
+        sorted = {column, way: sorted && sorted.column === column ? -sorted.way : 1};
+        heads.forEach(other => other.removeAttribute('aria-sort'));
+        head.setAttribute('aria-sort', sorted.way > 0 ? 'ascending' : 'descending');
+        fill();
+      };
+    });
+    scroll.onscroll = () => { if (scroll.scrollTop + scroll.clientHeight > scroll.scrollHeight - 300) more(); };
+    input.oninput = fill;
+    fill();
+  }
+  document.querySelectorAll('[data-from]').forEach(row => {
+    const act = () => {
+      const [from, to] = [Number(row.dataset.from), Number(row.dataset.to)];
+      go(from, to, row.dataset.label, 0.2 * (to - from) + 1);
+    };
+    row.onclick = act;
+    row.onkeydown = event => { if (event.key === 'Enter') act(); };
+  });
+
+  // Paper is light and as wide as it is.
+  addEventListener('beforeprint', () => {
+    root.dataset.screen = root.dataset.theme;
+    root.dataset.theme = 'light';
+    root.classList.add('paper');
+    Object.values(figures).forEach(figure => figure.resize());
+    paint();
+  });
+  addEventListener('afterprint', () => {
+    root.dataset.theme = root.dataset.screen;
+    root.classList.remove('paper');
+    Object.values(figures).forEach(figure => figure.resize());
+    paint();
+  });
+  root.dataset.ready = 'yes';
 })();

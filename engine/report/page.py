@@ -1,19 +1,17 @@
-"""The frame of a report page: one HTML file that holds its styles, its scripts and plotly.js, and opens
+"""The frame of a report page: one HTML file that holds its styles, its scripts and its numbers, and opens
 offline.
 
-Figures are plain plotly dicts, embedded as JSON. Strings such as ``$ink`` in them are colours of the theme,
-filled in by the page's script, so that a figure follows when the reader turns from light to dark.
+Charts are plain dicts (see ``charts.py``), drawn by the page's scripts with uPlot, which is in ``vendor/``.
+Their numbers, and the rows of long lists, go into the file compressed.
 """
 
 import html
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
+from engine.report.columns import Columns
 from features.messages import REGIMES
 
 REGIME_COLOURS = dict(zip((*REGIMES, "none"), ("#2f7fd1", "#e0a526", "#c2397f", "#8d98a6"), strict=True))
@@ -25,45 +23,91 @@ SERIES_COLOURS = ("#0f9d8a", "#7c5fd3", "#d9622b", "#4f8f2f", "#b0518f", "#5a718
 GAIN, LOSS = "#1f8fa8", "#cf5a2a"
 """Teal and rust, in place of green and red."""
 
+GATE_COLOURS = (GAIN, "#a7b0bb", "")
+"""Of ``GATE``; where no model speaks nothing is drawn."""
+
 Figure = dict[str, Any]
 
+# The page may not reach out, whatever stands in it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+_SCRIPTS = ("vendor/uplot.min.js", "unpack.js", "charts.js", "page.js")
 
-def write_page(path: Path, title: str, body: str, figures: Mapping[str, Figure], data: Any = None) -> Path:
-    """Write a page under a temporary name, then put it in its place.
 
-    Parameters
+class Page:
+    """What a page holds beside its HTML: columns of numbers, charts of them, and long lists.
+
+    Attributes
     ----------
-    body : str
-        HTML; every text in it that is not the page's own must have gone through ``escape``.
-    figures : mapping
-        Figures by the id of the ``div`` in ``body`` they are drawn in.
-    data : object
-        JSON for the page's table of decisions, if it has one.
+    columns : Columns
+    derived : dict
+        Columns that the page's script reckons from others: name to kind and arguments, see ``unpack.js``.
     """
-    parts = {"figures": embed_json(figures), "data": embed_json(data)}
-    text = (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{_asset('page.css')}</style></head>\n<body><main>{body}</main>\n"
-        f"<script type='application/json' id='figures-json'>{parts['figures']}</script>\n"
-        f"<script type='application/json' id='data-json'>{parts['data']}</script>\n"
-        f"<script>{get_plotlyjs()}</script>\n<script>{_asset('page.js')}</script></body></html>\n"
-    )
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.derived: dict[str, list[Any]] = {}
+        self._figures: dict[str, Figure] = {}
+        self._lists: dict[str, Any] = {}
+
+    def chart(self, name: str, figure: Figure) -> str:
+        """Take a chart and return its place in the HTML."""
+        self._figures[name] = figure
+        return f"<div class='chart' id='{name}'></div>"
+
+    def rows(
+        self,
+        name: str,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        spans: Sequence[tuple[int, int, str]],
+        pad: int,
+    ) -> str:
+        """Take a list that is searched, sorted and scrolled, and return its place in the HTML.
+
+        Parameters
+        ----------
+        spans : sequence of (int, int, str)
+            For each row the stretch (ms) that a click on it shows in the chart, and what is written there.
+        pad : int
+            How much (ms) is shown before and after it.
+        """
+        start, end, labels = zip(*spans, strict=True) if spans else ((), (), ())
+        self._lists[name] = {"rows": rows, "from": start, "to": end, "labels": labels, "pad": pad}
+        heads = "".join(f"<th scope='col'><button>{escape(text)}</button></th>" for text in header)
+        return (
+            f"<div class='list' id='{name}'><div class='tools'><input type='search' aria-label='search' "
+            "placeholder='search: grid stress exit …'><span class='count'></span></div>"
+            f"<div class='scroll' tabindex='0'><table class='left'><thead><tr>{heads}</tr></thead>"
+            "<tbody></tbody></table></div></div>"
+        )
+
+    def write(self, path: Path, title: str, body: str) -> Path:
+        """Write the page under a temporary name, then put it in its place, which is returned.
+
+        Every text in ``body`` that is not the page's own must have gone through ``escape``.
+        """
+        about = {"figures": self._figures, "tables": self._lists, "derived": self.derived}
+        scripts = "".join(f"<script>{_asset(name)}</script>\n" for name in _SCRIPTS)
+        text = (
+            "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+            f"<title>{escape(title)}</title>"
+            f"<style>{_asset('vendor/uplot.min.css')}{_asset('page.css')}</style></head>\n"
+            f"<body><main>{body}</main>\n"
+            "<noscript>The charts and lists of this page need JavaScript.</noscript>\n"
+            f"<script type='text/plain' id='packed'>{self.columns.pack(about)}</script>\n"
+            f"{scripts}</body></html>\n"
+        )
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+        return path
 
 
 def escape(text: object) -> str:
-    """``text`` as HTML, quotes included. Plotly's labels, which know a few tags, need it too."""
+    """``text`` as HTML, quotes included."""
     return html.escape(str(text), quote=True)
-
-
-def embed_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def card(title: str, content: str, note: str = "", wide: bool = True) -> str:
@@ -75,7 +119,12 @@ def card(title: str, content: str, note: str = "", wide: bool = True) -> str:
 
 
 def tile(label: str, value: str, healthy: str, standing: str = "", detail: str = "") -> str:
-    """One figure with what a healthy range is; ``standing`` is ``ok``, ``watch`` or ``""`` (not judged)."""
+    """One figure with what a healthy range is; ``standing`` is ``ok``, ``watch`` or ``""`` (not judged).
+
+    Empty where the figure is not available.
+    """
+    if value == "n/a":
+        return ""
     mark = {"ok": "within the healthy range", "watch": "outside the healthy range", "": "not judged"}[
         standing
     ]
@@ -86,18 +135,25 @@ def tile(label: str, value: str, healthy: str, standing: str = "", detail: str =
     )
 
 
-def chart(name: str, height: int) -> str:
-    """The place of the figure ``name``."""
-    return f"<div class='chart' id='{name}' style='height:{height}px'></div>"
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    kind: str = "",
+    spans: Sequence[tuple[int, int, str]] = (),
+) -> str:
+    """An HTML table; a cell may be text (escaped) or ``Cell``; columns after the first are aligned right.
 
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], kind: str = "") -> str:
-    """An HTML table; a cell may be text (escaped) or ``Cell``; columns after the first are aligned right."""
+    With ``spans``, as those of ``Page.rows``, a click on a row shows its stretch in the chart.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     lines = []
-    for row in rows:
+    for i, row in enumerate(rows):
         cells = [c if isinstance(c, Cell) else Cell(escape(c)) for c in row]
-        lines.append("<tr>" + "".join(c.render() for c in cells) + "</tr>")
+        begin = "<tr>"
+        if spans:
+            start, end, label = spans[i]
+            begin = f"<tr tabindex='0' data-from='{start}' data-to='{end}' data-label='{escape(label)}'>"
+        lines.append(begin + "".join(c.render() for c in cells) + "</tr>")
     inner = f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     return f"<div class='scroll'>{inner}</div>"
 
@@ -124,29 +180,6 @@ def tinted(content: str, value: float, largest: float, kind: str = "") -> Cell:
 def swatch(name: str, colour: str) -> str:
     """A name with its colour before it."""
     return f"<span class='swatch' style='background:{colour}'></span>{escape(name)}"
-
-
-def layout(**settings: Any) -> Figure:
-    """A plotly layout in the page's manner; axes given as ``xaxis=…`` get its grid."""
-    base: Figure = {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {
-            "family": "Inter, 'Segoe UI', system-ui, 'DejaVu Sans', sans-serif",
-            "size": 12,
-            "color": "$muted",
-        },
-        "margin": {"l": 64, "r": 16, "t": 12, "b": 36},
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "$axis", "activecolor": "$ink"},
-        "hoverlabel": {"bgcolor": "$card", "bordercolor": "$line", "font": {"color": "$ink", "size": 12}},
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11.5}},
-        "uirevision": "keep",
-    }
-    axis = {"gridcolor": "$line", "zerolinecolor": "$axis", "linecolor": "$line", "automargin": False}
-    for name, value in settings.items():
-        base[name] = {**axis, **value} if name.startswith(("xaxis", "yaxis")) else value
-    return base
 
 
 def _asset(name: str) -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.report import metrics
+from engine.report.benchmark import hold
 from engine.report.ledger import Ledger, contract_of, keep_ledger, round_trips, slippage
 from engine.report.results import jsonable
 from engine.report.run_folder import LABELS, REFUSED, Run, acted, flags, floats, integers, read_run, regimes
@@ -28,10 +29,10 @@ def summary(run_folder: Path) -> dict[str, Any]:
 
     Money is in settlement currency, ratios are annualised on 365 days, shares and drawdown are fractions, and
     what is undefined (no trades, a span too short) is None. What was paid is negative: ``net_pnl = gross_pnl
-    + fees + funding``, where ``gross_pnl`` is what prices gave, ``slippage`` included. ``liquidated`` is the
-    close (ns) of the bar that ended trading by liquidation, or None. ``orders_refused`` counts by reason the
-    orders that Nautilus or the venue did not take, ``changes_refused`` those of which a move or a cancel was
-    not taken. ``unexplained`` is the change of
+    + fees + funding``, where ``gross_pnl`` is what prices gave, ``slippage`` included. ``holding_return`` is
+    that of ``benchmark.hold``. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation,
+    or None. ``orders_refused`` counts by reason the orders that Nautilus or the venue did not take,
+    ``changes_refused`` those of which a move or a cancel was not taken. ``unexplained`` is the change of
     recorded equity that the ledger of fills and funding does not account for: it should be rounding
     (``books_differ`` says when it is more).
     """
@@ -46,15 +47,12 @@ def summary(run_folder: Path) -> dict[str, Any]:
 def summarize(run: Run) -> dict[str, Any]:
     """``summary`` of a run already read; writes nothing."""
     manifest = run.manifest
-    starting, start, end = manifest["starting_equity"], manifest["start"], manifest["end"]
-    ledger, trips, contract = keep_ledger(run), round_trips(run), contract_of(run)
+    starting = manifest["starting_equity"]
+    ledger, trips, contract, holding = keep_ledger(run), round_trips(run), contract_of(run), hold(run)
     ts, equity = integers(run.equity, "ts"), floats(run.equity, "equity")
     known = np.isfinite(equity)
-    ts_known, equity_known = ts[known], equity[known]
-    period = metrics.sampling_period(end - start)
-    returns = (
-        metrics.periodic_returns(ts_known, equity_known, starting, start, period) if period else np.empty(0)
-    )
+    equity_known = equity[known]
+    returns, period = sampled_returns(run)
     year = period or metrics.DAY
     gross, fees, funding = (float(part.sum()) for part in (ledger.gross, ledger.fees, ledger.funding))
     net = gross + fees + funding
@@ -88,6 +86,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "inverse": contract.inverse,
         "starting_equity": starting,
         "return": net / starting if starting else math.nan,
+        "holding_return": math.nan if holding is None else holding.total,
         "bars": len(ts),
         "acted": int(did.sum()),
         "round_trips": len(trips),
@@ -108,6 +107,17 @@ def summarize(run: Run) -> dict[str, Any]:
         "unexplained": _unexplained(equity, starting, ledger),
     }
     return jsonable(figures)
+
+
+def sampled_returns(run: Run) -> tuple[np.ndarray, int | None]:
+    """Returns of whole periods, and their length in ns; none where the span is too short for a ratio."""
+    start, equity = run.manifest["start"], floats(run.equity, "equity")
+    known = np.isfinite(equity)
+    period = metrics.sampling_period(run.manifest["end"] - start)
+    if period is None:
+        return np.empty(0), None
+    ts, starting = integers(run.equity, "ts")[known], run.manifest["starting_equity"]
+    return metrics.periodic_returns(ts, equity[known], starting, start, period), period
 
 
 def books_differ(figures: dict[str, Any]) -> str | None:

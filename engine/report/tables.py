@@ -7,14 +7,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.report.ledger import Ledger, RoundTrip, contract_of, slippage
-from engine.report.metrics import durations, profit_factor, win_rate
-from engine.report.page import GAIN, REGIME_COLOURS, SERIES_COLOURS, Cell, escape, swatch, table, tinted
+from engine.report.metrics import Drawdown, durations, profit_factor, win_rate
+from engine.report.page import (
+    GAIN,
+    GATE_COLOURS,
+    LOSS,
+    REGIME_COLOURS,
+    SERIES_COLOURS,
+    Cell,
+    Page,
+    escape,
+    swatch,
+    table,
+    tinted,
+)
 from engine.report.run_folder import GATE, LABELS, Run, acted, flags, floats, gate, integers
 from engine.report.summary import amount
 from features.settings import format_time
 
 ROWS = 4_000
-"""Most decisions in the page's table; ``decisions.parquet`` has all of them."""
+"""Most rows of a list on the page; the run's tables have all of them."""
 
 
 def regime_table(figures: dict[str, Any]) -> str:
@@ -64,7 +76,7 @@ def gate_table(run: Run, ledger: Ledger) -> str:
     net = [float(earned[said == i].sum()) for i in present]
     largest = max(map(abs, net), default=0.0)
     rows: list[list[Cell | str]] = []
-    for i, colour in zip(present, (GAIN, "var(--muted)", "var(--line)"), strict=False):
+    for i, colour in zip(present, (*GATE_COLOURS[:2], "var(--line)"), strict=False):
         share = spent[said == i].sum() / spent.sum() if len(spent) else 0.0
         rows.append([Cell(swatch(GATE[i], colour)), tinted(amount(net[i]), net[i], largest)])
         rows[-1] += [f"{filled[said == i].sum():,}", Cell(f"{share:.1%}", "dim")]
@@ -79,18 +91,29 @@ def regime_note(run: Run) -> str:
     )
 
 
-def cost_table(run: Run, figures: dict[str, Any]) -> str:
-    """Costs in money and against what was traded."""
+def cost_table(figures: dict[str, Any]) -> str:
+    """From what mid prices gave to the net result, in money and against what was traded."""
     notional = (figures["turnover"] or 0.0) * figures["starting_equity"]
+    slipped, gross = figures["slippage"], figures["gross_pnl"]
+    steps = [  # where each bar begins, how far it goes
+        ("gross at mid", 0.0, gross - slipped),
+        ("slippage", gross - slipped, slipped),
+        ("gross", 0.0, gross),
+        ("fees", gross, figures["fees"]),
+        ("funding", gross + figures["fees"], figures["funding"]),
+        ("net", 0.0, figures["net_pnl"]),
+    ]
+    ends = [0.0, *(begin + value for _, begin, value in steps)]
+    low, reach = min(ends), (max(ends) - min(ends)) or 1.0
     rows: list[list[Cell | str]] = []
-    for name, value in (
-        ("slippage against mid", figures["slippage"]),
-        ("fees", figures["fees"]),
-        ("funding", figures["funding"]),
-    ):
+    for name, begin, value in steps:
+        left, width = (min(begin, begin + value) - low) / reach, abs(value) / reach
+        colour = "var(--axis)" if name in ("gross at mid", "gross", "net") else GAIN if value > 0 else LOSS
+        bar = f"<span style='margin-left:{left:.2%};width:{width:.2%};background:{colour}'></span>"
         bps = f"{value / notional * 1e4:+.2f}" if notional else "n/a"
-        rows.append([name, amount(value), Cell(bps, "dim")])
-    return table(["- paid, + received", figures["currency"], "bps of traded notional"], rows)
+        total = "total" if name in ("gross", "net") else ""
+        rows.append([Cell(name, total), Cell(bar, "step"), Cell(amount(value), total), Cell(bps, "dim")])
+    return table(["- paid, + received", "", figures["currency"], "bps of traded notional"], rows)
 
 
 def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: dict[str, Any]) -> str:
@@ -129,6 +152,79 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
     return table([*names.split(","), "slip, bps", "net, bps"], rows)
 
 
+def side_table(trips: list[RoundTrip]) -> str:
+    """Round trips long and short apart."""
+    rows: list[list[Cell | str]] = []
+    largest = max((abs(sum(t.net for t in trips if t.side == side)) for side in (1, -1)), default=0.0)
+    for name, side in (("long", 1), ("short", -1)):
+        mine = [trip for trip in trips if trip.side == side]
+        net, count = sum(trip.net for trip in mine), len(mine)
+        held = np.array([trip.closed - trip.opened for trip in mine]) / 1e9
+        rows.append(
+            [
+                name,
+                f"{count:,}",
+                tinted(amount(net), net, largest),
+                amount(sum(trip.gross for trip in mine)),
+                amount(sum(trip.fees for trip in mine)),
+                amount(sum(trip.funding for trip in mine)),
+                show(_finite(win_rate(mine)), ".1%"),
+                show(_finite(profit_factor(mine)), ".2f"),
+                amount(net / count) if count else "n/a",
+                _length(float(np.median(held))) if count else "n/a",
+            ]
+        )
+    names = "side,trips,net,gross,fees,funding,win rate,profit factor,mean trip,median hold"
+    return table(names.split(","), rows)
+
+
+def drawdown_table(falls: list[Drawdown], end: int) -> str:
+    """The deepest drawdowns; one that had not recovered lasts until ``end`` (ns)."""
+    rows: list[list[Cell | str]] = []
+    spans = []
+    for fall in falls:
+        until = end if fall.recovered is None else fall.recovered
+        rows.append(
+            [
+                Cell(f"{-fall.depth:.2%}", "total"),
+                day(fall.start),
+                day(fall.trough),
+                "not yet" if fall.recovered is None else day(fall.recovered),
+                _length((fall.trough - fall.start) / 1e9),
+                _length((until - fall.start) / 1e9),
+            ]
+        )
+        spans.append((fall.start // 10**6, until // 10**6, f"drawdown of {fall.depth:.2%}"))
+    return table(["depth", "start", "trough", "recovered", "to the trough", "length"], rows, spans=spans)
+
+
+def trip_list(page: Page, run: Run, trips: list[RoundTrip]) -> str:
+    """Every closed round trip, the latest ``ROWS``."""
+    kept = trips[-ROWS:]
+    names, span = run.strategies, run.manifest["end"] - run.manifest["start"]
+    rows = [
+        [
+            _second(t.opened),
+            _second(t.closed),
+            names[t.strategy],
+            "long" if t.side > 0 else "short",
+            _length((t.closed - t.opened) / 1e9),
+            *(amount(value) for value in (t.net, t.gross, t.fees, t.funding)),
+        ]
+        for t in kept
+    ]
+    spans = [
+        (
+            t.opened // 10**6,
+            t.closed // 10**6,
+            f"{names[t.strategy]} {'long' if t.side > 0 else 'short'}, net {amount(t.net)}",
+        )
+        for t in kept
+    ]
+    header = ["opened (UTC)", "closed", "strategy", "side", "held", "net", "gross", "fees", "funding"]
+    return page.rows("trips-list", header, rows, spans, max(span // 200, 1) // 10**6 + 1)
+
+
 def funnel(run: Run, figures: dict[str, Any]) -> str:
     """From decisions to fills, and how orders ended."""
     filled = len(pc.unique(run.fills["client_order_id"]))
@@ -149,7 +245,16 @@ def funnel(run: Run, figures: dict[str, Any]) -> str:
         [e["values"].lower().replace("_", " "), f"{e['counts']:,}", f"{e['counts'] / total:.1%}"]
         for e in ends
     ]
-    return "".join(lines) + ("<p></p>" + table(["orders that ended", "", "of orders"], rows) if rows else "")
+    parts = ["".join(lines)]
+    if rows:
+        parts.append(table(["orders that ended", "", "of orders"], rows))
+    for title, found in (
+        ("orders refused, by reason", figures["orders_refused"]),
+        ("changes of orders refused", figures["changes_refused"]),
+    ):
+        if found:
+            parts.append(table([title, ""], [[reason, f"{count:,}"] for reason, count in found.items()]))
+    return "<p></p>".join(parts)
 
 
 def reasons(figures: dict[str, Any]) -> str:
@@ -176,59 +281,55 @@ def _bar(name: str, value: int, largest: int, colour: str) -> str:
 
 _COLUMNS = "time (UTC),strategy,regime,posterior,volatility,gate,up,down,permit,action,reason,size,bound by"
 _COLUMNS += ",position,price,orders"
-DECISION_TABLE = (
-    "<div id='decisions'><div class='tools'><input type='search' placeholder='search: grid stress exit …' "
-    "aria-label='search decisions'><span class='count'></span></div>"
-    "<div class='scroll'><table class='left'><thead><tr>"
-    + "".join(f"<th>{name}</th>" for name in _COLUMNS.split(","))
-    + "</tr></thead><tbody></tbody></table></div>"
-    "<div class='tools'><button class='more'>show more</button></div></div>"
-)
 
 
 def decision_note(run: Run) -> str:
     """Which decisions the table holds."""
     count = int(acted(run.decisions).sum())
     kept = f"The latest {ROWS:,} of {count:,}; decisions.parquet has all. " if count > ROWS else ""
-    return f"{kept}Click a row to see its moment in the chart."
+    return f"{kept}Click a row to see its moment in the chart, a title to sort by it."
 
 
-def decision_rows(run: Run) -> dict[str, Any]:
-    """Decisions that acted as texts, with the time (ms) that a click on a row shows."""
+def decision_list(page: Page, run: Run) -> str:
+    """Decisions that acted, the latest ``ROWS``."""
     table_ = run.decisions.filter(pa.array(acted(run.decisions)))
     table_ = table_.slice(max(0, len(table_) - ROWS))
-    rows = [
-        [
-            format_time(d["ts"])[:23].replace("T", " ").removesuffix("Z"),
-            d["strategy"],
-            d["regime"],
-            show(d[f"p_{d['regime']}"] if d["regime"] in LABELS[:-1] else None, ".2f"),
-            show(d["volatility"], ".3%"),
-            "on" if d["risk_on"] else "off",
-            show(d["p_up"], ".3f"),
-            show(d["p_down"], ".3f"),
-            d["permit"] + (f" x{d['size_factor']:g}" if d["size_factor"] not in (None, 1.0) else ""),
-            d["action"],
-            d["reason"],
-            show(d["size"], ".6g"),
-            d["bound"],
-            show(d["position"], ".6g"),
-            show(d["price"], ".8g"),
-            d["client_order_ids"],
-        ]
-        for d in table_.to_pylist()
-    ]
+    rows, spans = [], []
+    for d in table_.to_pylist():
+        factor = "" if d["size_factor"] in (None, 1.0) else f" x{d['size_factor']:g}"
+        rows.append(
+            [
+                format_time(d["ts"])[:23].replace("T", " ").removesuffix("Z"),
+                d["strategy"],
+                d["regime"],
+                show(d[f"p_{d['regime']}"] if d["regime"] in LABELS[:-1] else None, ".2f"),
+                show(d["volatility"], ".3%"),
+                "on" if d["risk_on"] else "off",
+                show(d["p_up"], ".3f"),
+                show(d["p_down"], ".3f"),
+                d["permit"] + factor,
+                d["action"],
+                d["reason"],
+                show(d["size"], ".6g"),
+                d["bound"],
+                show(d["position"], ".6g"),
+                show(d["price"], ".8g"),
+                d["client_order_ids"],
+            ]
+        )
+        at = d["ts"] // 10**6
+        spans.append((at, at, f"{d['strategy']}: {d['action']}"))
     span = run.manifest["end"] - run.manifest["start"]
-    return {
-        "rows": rows,
-        "times": [t // 10**6 for t in table_["ts"].to_pylist()],
-        "window": max(span // 60, 1) // 10**6 + 1,
-    }
+    return page.rows("decisions", _COLUMNS.split(","), rows, spans, max(span // 60, 1) // 10**6 + 1)
 
 
 def show(value: float | None, form: str, unit: str = "") -> str:
     """``value`` in its form and unit, or n/a."""
     return "n/a" if value is None or value != value else format(value, form) + unit
+
+
+def _second(ns: int) -> str:
+    return format_time(ns)[:19].replace("T", " ")
 
 
 def day(ns: int) -> str:

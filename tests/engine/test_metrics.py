@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.errors import BeaufortError
 from engine.report import metrics
+from engine.report.benchmark import hold
 from engine.report.ledger import Contract, RoundTrip, keep_ledger, round_trips, slippage
 from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, LABELS, ORDERS, Run, read_run
 
@@ -232,6 +233,59 @@ def test_periodic_returns_take_the_last_value_known():
 def test_drawdown_counts_from_the_start():
     assert metrics.drawdown(np.array([90.0, 120.0, 60.0]), 100.0) == pytest.approx([0.1, 0.0, 0.5])
     assert metrics.max_drawdown(np.empty(0), 100.0) == 0
+
+
+def test_worst_drawdowns_by_hand():
+    ts = np.arange(1, 11)
+    equity = np.array([100.0, 98, 110, 99, 88, 110, 120, 114, 119, 90])
+    falls = metrics.worst_drawdowns(ts, equity, 100.0, 0)
+    # From 120 at 7 to 90 at 10, still there; from 110 at 3 to 88 at 5, back at 6; from 100 at 1 to 98.
+    assert [(f.start, f.trough, f.recovered) for f in falls] == [(7, 10, None), (3, 5, 6), (1, 2, 3)]
+    assert [f.depth for f in falls] == pytest.approx([0.25, 0.2, 0.02])
+    assert metrics.worst_drawdowns(ts, equity, 100.0, 0, count=1) == falls[:1]
+    assert metrics.worst_drawdowns(ts, equity + 50, 200.0, 0)[0].start == 0  # never above the start
+    assert metrics.worst_drawdowns(ts[:1], equity[:1], 100.0, 0) == []
+
+
+@pytest.mark.parametrize(("period", "window"), [(metrics.DAY, 30), (HOUR, 24)])
+def test_rolling_figures_equal_pandas(period, window):
+    pd = pytest.importorskip("pandas")
+    returns = np.random.default_rng(4).normal(0.001, 0.02, 80)
+    found = metrics.rolling(returns, 1_000, period)
+    series = pd.Series(returns)
+    rolled = series.rolling(window)
+    expected = (rolled.mean() / rolled.std() * math.sqrt(metrics.YEAR / period)).dropna()
+    np.testing.assert_allclose(found.sharpe, expected)
+    total = rolled.apply(lambda part: np.prod(1 + part) - 1).dropna()
+    np.testing.assert_allclose(found.total, total)
+    deepest = rolled.apply(lambda part: metrics.max_drawdown(np.cumprod(1 + np.array(part)), 1.0)).dropna()
+    np.testing.assert_allclose(found.drawdown, deepest, atol=1e-12)
+    assert found.ts.tolist() == [1_000 + period * (i + 1) for i in expected.index]
+    assert metrics.rolling(returns[: 2 * window - 1], 0, period) is None
+    assert np.isnan(metrics.rolling(np.zeros(80), 0, period).sharpe).all()
+
+
+def test_holding_the_instrument_by_hand():
+    bars = [(10, math.nan, "chop"), (20, 50.0, "chop"), (30, 60.0, "chop"), (40, 45.0, "chop")]
+    run = make_run(bars=bars, starting_equity=1_000.0)
+    holding = hold(run)  # twenty contracts at 50
+    np.testing.assert_allclose(holding.equity, [math.nan, 1_000.0, 1_200.0, 900.0])
+    assert holding.total == pytest.approx(-0.1)
+    assert holding.settlements == 0
+    paid = rows([(25, 0.01, -3.0), (35, math.nan, -3.0), (36, -0.02, 0.0)], FUNDING)
+    holding = hold(dataclasses.replace(run, funding=paid))
+    # Of 20 x 60 at a rate of 1 %, and of 20 x 45 at -2 %; of the one between no rate is known.
+    np.testing.assert_allclose(holding.received, [0, 0, -12, -12 + 18])
+    np.testing.assert_allclose(holding.equity[1:], [1_000.0, 1_188.0, 906.0])
+    assert holding.settlements == 2
+    assert hold(make_run(bars=bars[:1], starting_equity=1_000.0)) is None
+
+
+def test_a_holder_with_nothing_left_stays_there():
+    bars = [(10, 100.0, "chop"), (20, 80.0, "chop"), (30, 50.0, "chop"), (40, 200.0, "chop")]
+    holding = hold(make_run(bars=bars, starting_equity=2.0, inverse=True))  # 200 contracts of a dollar
+    np.testing.assert_allclose(holding.equity, [2.0, 2.0 + 200 / 100 - 200 / 80, 0.0, 0.0])
+    assert holding.total == -1
 
 
 def test_wins_are_net_of_costs():
