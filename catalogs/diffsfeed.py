@@ -9,6 +9,7 @@ import numpy as np
 from catalogs.bookfeeds import BookFeed
 from catalogs.books import CLEAR, apply_updates
 from catalogs.feeds import Clock
+from catalogs.findings import length_text, time_text
 from catalogs.instruments import Instrument
 from catalogs.mapping import DiffsTable, MappingError
 from catalogs.summary import ImportSummary, Tally
@@ -24,6 +25,16 @@ class _Snapshot:
     side: np.ndarray
     price: np.ndarray
     size: np.ndarray
+
+
+@dataclasses.dataclass
+class _Break:
+    """Where ``update`` did not follow the one before: the stretch (ns) without a book that it began."""
+
+    update: int
+    before: int
+    start: int
+    end: int | None = None
 
 
 @dataclasses.dataclass
@@ -53,10 +64,10 @@ class _Rows:
 class DiffsFeed(BookFeed):
     """Depth diffs on top of snapshots, with every link of the sequence checked.
 
-    The book starts at the first update that continues a snapshot: its ids must span the snapshot's (Binance's
-    rules for USD-M, COIN-M and spot). At a broken link the book is cleared, and updates are left out until
-    one continues another snapshot. Updates that were there before, as overlapping files repeat them, are left
-    out.
+    The book starts at the first update that continues a snapshot: its ids span the snapshot's (Binance's
+    rules for USD-M, COIN-M and spot), or its previous id is the snapshot's (OKX, Deribit). At a broken link
+    the book is cleared, and updates are left out until one continues another snapshot. Updates that were
+    there before, as overlapping files repeat them, are left out.
     """
 
     def __init__(
@@ -75,7 +86,7 @@ class DiffsFeed(BookFeed):
         self._newest_event = 0  # ts_event
         self._floor = 0  # ts_init of the last delta handed on
         self._snapshots = self._load_snapshots(root)
-        self._lag = 0 if table.rule == "previous" else 1
+        self._breaks: list[_Break] = []
 
     def add(self, batch: Batch) -> None:
         self.tally.read += len(batch)
@@ -86,7 +97,7 @@ class DiffsFeed(BookFeed):
         rows = _Rows(
             ts_event=ts_event,
             ts_init=ts_init,
-            first=batch.integer(table.first_id),
+            first=last if table.first_id is None else batch.integer(table.first_id),
             last=last,
             previous=last if table.previous_id is None else batch.integer(table.previous_id),
             side=side,
@@ -106,11 +117,27 @@ class DiffsFeed(BookFeed):
     def finish(self) -> None:
         if self._held is not None:
             self._updates(self._held)
+        if self._breaks:
+            self.summary.warnings.append(self._lost())
         if not self._synced:
             self.summary.warnings.append(
                 f"book of {self.identifier}: no snapshot continued the last updates, so the book ends empty"
             )
         super().finish()
+
+    def _lost(self) -> str:
+        """The breaks, and how long there was no book."""
+        newest = max(self._newest_event, self._floor)
+        lengths = [(newest if each.end is None else each.end) - each.start for each in self._breaks]
+        first, longest = self._breaks[0], int(np.argmax(lengths))
+        several = f", and {len(lengths) - 1:,} more such breaks" if len(lengths) > 1 else ""
+        return (
+            f"book of {self.identifier}: at {time_text(first.start)} update {first.update} does not follow "
+            f"{first.before}{several}; the book is empty until a snapshot is continued, for "
+            f"{length_text(sum(lengths))} in all, the longest stretch from "
+            f"{time_text(self._breaks[longest].start)} on for {length_text(lengths[longest])}: the instrument "
+            "has no price there, and nothing is traded"
+        )
 
     def _updates(self, rows: _Rows) -> None:
         rows = self._fresh(rows)
@@ -125,7 +152,7 @@ class DiffsFeed(BookFeed):
         at, total = 0, len(head)
         while at < total:
             if not self._synced:
-                start, snapshot = self._continuing(first, last, at)
+                start, snapshot = self._continuing(first, last, previous, at)
                 self.tally.notes["updates before a book to apply them to: left out"] += start - at
                 at = start
                 if snapshot is None:
@@ -161,14 +188,19 @@ class DiffsFeed(BookFeed):
         broken = np.flatnonzero(~linked[at:])
         return at + int(broken[0]) if len(broken) else len(linked)
 
-    def _continuing(self, first: np.ndarray, last: np.ndarray, at: int) -> tuple[int, _Snapshot | None]:
+    def _continuing(
+        self, first: np.ndarray, last: np.ndarray, previous: np.ndarray, at: int
+    ) -> tuple[int, _Snapshot | None]:
         """The first update from ``at`` on that continues a snapshot, and that snapshot."""
         found: tuple[int, _Snapshot | None] = (len(first), None)
         for snapshot in self._snapshots:
-            wanted = snapshot.last_id + self._lag
-            update = at + int(np.searchsorted(last[at:], wanted))
-            if update < found[0] and first[update] <= wanted:
-                found = (update, snapshot)
+            part = slice(at, found[0])
+            wanted = snapshot.last_id + (self._table.rule == "contiguous")
+            follows = (first[part] <= wanted) & (wanted <= last[part])
+            if self._table.rule == "previous":
+                follows |= previous[part] == snapshot.last_id
+            if follows.any():
+                found = (at + int(np.argmax(follows)), snapshot)
         return found
 
     def _start(self, snapshot: _Snapshot) -> None:
@@ -189,6 +221,8 @@ class DiffsFeed(BookFeed):
         )
         zero = np.zeros(1, dtype=np.int64)
         self._floor = max(snapshot.ts_init, self._floor)
+        if self._breaks and self._breaks[-1].end is None:
+            self._breaks[-1].end = self._floor
         self.emit(
             np.array([snapshot.ts_event]),
             np.array([self._floor]),
@@ -232,11 +266,7 @@ class DiffsFeed(BookFeed):
         self._synced = False
         self.book.clear()
         self.tally.notes["breaks in the sequence: book cleared"] += 1
-        when = np.datetime64(int(rows.ts_event[row]), "ns").astype("datetime64[ms]")
-        self.summary.warnings.append(
-            f"book of {self.identifier}: at {when} update {first} does not follow {before}; "
-            "the book is empty from here until one continues a snapshot"
-        )
+        self._breaks.append(_Break(first, before, int(rows.ts_init[row])))
         one, zero = np.ones(1, dtype=bool), np.zeros(1, dtype=np.int64)
         ts_init = np.maximum(rows.ts_init[row : row + 1], self._floor)
         self.emit(
@@ -264,7 +294,11 @@ class DiffsFeed(BookFeed):
         ticks, lots, good = self.whole(batch.number(table.price), batch.number(table.size))
         if not good.all():
             row = int(np.argmin(good))
-            raise MappingError(f"{batch.path}: row {batch.rows[row]} has no price or no size")
+            price, size = batch.number(table.price)[row], batch.number(table.size)[row]
+            raise MappingError(
+                f"{batch.path}: row {batch.rows[row]} has price {price:g} and size {size:g}: not a level's; leave "
+                "it out with `where`, or see which columns the mapping names"
+            )
         return np.where(bid, 1, -1).astype(np.int64), ticks, lots
 
     def _load_snapshots(self, root: Path) -> list[_Snapshot]:

@@ -390,9 +390,10 @@ class DiffsTable(TableSettings):
     Parameters
     ----------
     first_id, last_id, previous_id : str
-        Columns of the update's first and last id, and of the previous update's last id.
+        Columns of the update's first and last id, and of the previous update's last id. Without ``first_id``
+        an update has one id (OKX, Deribit).
     rule : str
-        ``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures);
+        ``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures, OKX, Deribit);
         ``"contiguous"``: each ``first_id`` follows the ``last_id`` before by one (Binance spot).
     snapshots : RestSnapshots
         Where the book starts, and starts again after a break in the sequence.
@@ -402,7 +403,7 @@ class DiffsTable(TableSettings):
     side: BookSide = BookSide()
     price: str = "price"
     size: str = "size"
-    first_id: str
+    first_id: str | None = None
     last_id: str
     previous_id: str | None = None
     rule: Literal["previous", "contiguous"]
@@ -420,8 +421,8 @@ class DiffsTable(TableSettings):
         return [self.price, self.size]
 
     def others(self) -> list[str]:
-        ids = [self.first_id, self.last_id, *([self.previous_id] if self.previous_id else [])]
-        return [*ids, self.side.column]
+        ids = [self.first_id, self.last_id, self.previous_id]
+        return [*(name for name in ids if name), self.side.column]
 
 
 class PriceTable(TableSettings):

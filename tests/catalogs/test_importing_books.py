@@ -124,6 +124,41 @@ def test_a_later_snapshot_brings_the_book_back_after_a_break(root, tmp_path):
     ]
 
 
+def test_a_break_says_how_long_there_is_no_book(root, tmp_path):
+    minutes = [(T0 + 60_000 * i, 200 + i, 200 + i, 199 + i, "bid", 98.0, float(i)) for i in range(5, 65)]
+    _diffs(root / "diffs.parquet", FIRST_UPDATES + LOST[:1] + minutes)
+    _snapshot(root / "snapshot-1.parquet", T0 + 30, 110, *SNAPSHOT)
+    _snapshot(root / "snapshot-2.parquet", T0 + 600_000, 210, [(97.0, 1.0)], [(103.0, 1.0)])
+    summary = run_import(mapping(DIFFS), root, tmp_path / "c")
+    (line,) = [line for line in summary.warnings if "follow" in line]
+    assert "update 130 does not follow 118; " in line
+    assert "for 10 min in all" in line
+    assert "no price" in line
+
+
+ONE_ID = DIFFS.replace('first_id = "U"\n', "")
+
+
+@pytest.mark.parametrize("first", [1, 0], ids=["the update after it", "and the update it holds"])
+def test_the_update_whose_previous_id_is_the_snapshots_is_the_first(root, tmp_path, first):
+    # As OKX and Deribit number them: one id an update, with holes between the ids, and the id before it.
+    rows = [
+        (T0 + 10, 0, 110, 104, "bid", 100.0, 1.0),  # in the snapshot already
+        (T0 + 40, 0, 117, 110, "bid", 100.0, 5.0),
+        (T0 + 50, 0, 117, 117, "bid", 100.0, 5.0),  # a sign of life: nothing new, its own id before it
+        (T0 + 60, 0, 124, 117, "ask", 101.0, 0.0),
+    ]
+    _diffs(root / "diffs.parquet", rows[first:])
+    _snapshot(root / "snapshot.parquet", T0 + 30, 110, *SNAPSHOT)
+    summary = run_import(mapping(ONE_ID), root, tmp_path / "c")
+    assert _events(tmp_path / "c") == [
+        *START[:5],
+        (40, "BID", 100.0, 5.0, LAST),
+        (60, "ASK", 101.0, 0.0, LAST),
+    ]
+    assert not summary.warnings
+
+
 def test_the_contiguous_rule_of_spot(root, tmp_path):
     rows = [(t, first, last, 0, *rest) for t, first, last, _, *rest in FIRST_UPDATES]
     _diffs(root / "diffs.parquet", rows)
