@@ -9,6 +9,7 @@ from catalogs.detectors import (
     Duplicates,
     EmptyValues,
     EventTimes,
+    LostBook,
     OffMarket,
     Order,
     Quotes,
@@ -60,7 +61,7 @@ def _check_feed(catalog: Catalog, identifier: str, data_type: DataType) -> FeedR
     elif data_type == "deltas":
         ids = {str(item.id).replace("/", ""): str(item.id) for item in catalog.instruments()}
         instrument = catalog.instrument(ids.get(identifier, identifier))  # folders are named without "/"
-        checks.append(Book(instrument.price_precision, instrument.size_precision))
+        checks += [Book(instrument.price_precision, instrument.size_precision), LostBook()]
     elif data_type == "quotes":
         checks.append(Quotes())
     for table in catalog.batches(identifier, data_type):

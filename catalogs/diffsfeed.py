@@ -135,8 +135,8 @@ class DiffsFeed(BookFeed):
             f"book of {self.identifier}: at {time_text(first.start)} update {first.update} does not follow "
             f"{first.before}{several}; the book is empty until a snapshot is continued, for "
             f"{length_text(sum(lengths))} in all, the longest stretch from "
-            f"{time_text(self._breaks[longest].start)} on for {length_text(lengths[longest])}: the instrument "
-            "has no price there, and nothing is traded"
+            f"{time_text(self._breaks[longest].start)} on for {length_text(lengths[longest])}: the "
+            "instrument has no price there, and nothing is traded"
         )
 
     def _updates(self, rows: _Rows) -> None:
@@ -296,8 +296,8 @@ class DiffsFeed(BookFeed):
             row = int(np.argmin(good))
             price, size = batch.number(table.price)[row], batch.number(table.size)[row]
             raise MappingError(
-                f"{batch.path}: row {batch.rows[row]} has price {price:g} and size {size:g}: not a level's; leave "
-                "it out with `where`, or see which columns the mapping names"
+                f"{batch.path}: row {batch.rows[row]} has price {price:g} and size {size:g}: no level of a "
+                "book; see that the mapping names the right columns, or leave it out with `where`"
             )
         return np.where(bid, 1, -1).astype(np.int64), ticks, lots
 

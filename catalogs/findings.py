@@ -18,6 +18,7 @@ _ADVICE = {
     "event after receipt": "see that time.event and time.init name the right columns; or a clock ran ahead",
     "stale event": "see that time.event names the right column, in the right unit",
     "crossed book": "look for lost updates before it; a crossed book fills orders no market would",
+    "lost book": "updates are missing: record snapshots more often; a run has no price there",
     "locked book": "the spread is zero there: do not trust passive fills, nor features of the spread",
     "one-sided trades": "the recorder mistook the aggressor: import with aggressor = none, have it inferred",
     "unknown aggressor": "signed volume is inferred from prices, not measured",

@@ -32,7 +32,7 @@ from engine.config import RunConfig, output_folder, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, console, meter
-from engine.runs import RunLogs, new_run_folder, write_run
+from engine.runs import RunLogs, bars_without_price, new_run_folder, write_run
 from features.settings import format_duration, format_time
 
 Mode = Literal["faithful", "replay"]
@@ -82,7 +82,11 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     started = datetime.now(UTC)
     with meter(f"{mode} backtest {config.name}") as running:
         outcome = play(market, models, mode, None if quiet else running)
-    warnings = [*stale_stretches(market), *silent_stretches(market, models)]
+    warnings = [
+        *stale_stretches(market),
+        *silent_stretches(market, models),
+        *bars_without_price(outcome.logs, str(market.traded.id)),
+    ]
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     folder = new_run_folder(config.backtest.runs, config.name)
@@ -160,6 +164,11 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         orders = order_rows(node.get_engine_cache(config.name), conductor.trader.refusals) if result else []
     finally:
         node.dispose()
+    if not failures and logs.equity and not any(row[2] > 0 for row in logs.equity):
+        failures = [
+            f"{market.traded.id} had no price at any bar of the span: there is no book of it; see what "
+            "`beaufort data check` says of the deltas, or trade another span"
+        ]
     if not failures and not guard.stop_requested and not logs.equity:
         failures = [
             "no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import BeaufortError
 from engine.report.ledger import round_trips
 from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FORMAT, FUNDING, ORDERS, Run
+from features.settings import format_time
 
 POSITIONS = pa.schema(
     [
@@ -68,6 +70,26 @@ class RunLogs:
     fills: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     funding: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     equity: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+
+
+def bars_without_price(logs: RunLogs, instrument: str) -> list[str]:
+    """A warning where the traded instrument had no price at the close of a bar: how often, where, what was
+    held."""
+    table = as_table(EQUITY, logs.equity)
+    silent = ~(table["price"].to_numpy() > 0)
+    if not silent.any():
+        return []
+    ts, held = table["ts"].to_numpy(), table["position"].to_numpy()[silent] != 0
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], silent, [False]))))
+    first, last = edges[::2], edges[1::2] - 1
+    longest = int(np.argmax(last - first))
+    return [
+        f"{instrument} had no price at {silent.sum():,} of {len(ts):,} bars, "
+        f"in {len(first):,} stretch{'es' if len(first) > 1 else ''}, "
+        f"the longest {format_time(int(ts[first[longest]]))} .. {format_time(int(ts[last[longest]]))}: there "
+        "its book was lost or lacked a side, and nothing was opened or closed"
+        + (f"; a position was held at {held.sum():,} of them, at its last known price" if held.any() else "")
+    ]
 
 
 def new_run_folder(root: Path, name: str) -> Path:

@@ -171,6 +171,23 @@ def test_crossed_and_locked_books(tmp_path, perp, clean):
     assert found["deltas", "crossed book"].first == int(clean["deltas"][0][300])
 
 
+def test_a_lost_book(tmp_path, perp, clean):
+    deltas = clean["deltas"]
+    ts = deltas[1]
+    for row in (
+        301,
+        2_999,
+    ):  # the second of an update: the book is cleared, and nothing follows in the update
+        deltas[2][row], deltas[3][row], deltas[4][row], deltas[5][row] = 4, 0, 0.0, 0.0
+    ts[302:] += 7 * SECOND
+    found = _found(_write(tmp_path, perp, {"deltas": deltas}))
+    lost = found["deltas", "lost book"]
+    assert (lost.count, lost.first) == (2, int(ts[301]))
+    assert "2 stretches" in lost.detail
+    longest = str(np.datetime64(int(ts[301]), "ns").astype("datetime64[ms]")).replace("T", " ")
+    assert f"from {longest} on" in lost.detail
+
+
 def test_aggressors(tmp_path, perp, clean):
     clean["trades"][4][:] = -1
     found = _found(_write(tmp_path / "one", perp, clean))

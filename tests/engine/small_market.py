@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from catalogs.reader import Catalog
+from catalogs.reader import Catalog, Stream
 from catalogs.synth import SynthSettings, synthesize
 from catalogs.writer import CatalogWriter
 from engine.config import RunConfig, settings_from
 from engine.pipeline import Market
+from features.events import EVENT, LAST, EventKind
 from features.settings import parse_time
 
 MINUTE = 60 * 10**9
+PERP = "BTCUSDT-PERP.SIM"
 START = parse_time("2026-01-05T00:00:00Z")
 SPLIT = START + 20 * MINUTE  # trained before, traded after
 END = START + 30 * MINUTE
@@ -83,6 +85,45 @@ def with_quotes(catalog: Path, folder: Path) -> Path:
     bid_size, ask_size = rng.uniform(0.5, 20.0, (2, len(ts)))
     perpetual = Catalog(catalog).instrument("BTCUSDT-PERP.SIM")
     CatalogWriter(folder).quotes(perpetual, ts, ts, quotes[:, 1], quotes[:, 2], bid_size, ask_size)
+    return folder
+
+
+def lose_book(catalog: Path, folder: Path, start: int, end: int) -> Path:
+    """``catalog`` copied, with the book cleared at ``start`` (ns) and written anew at ``end``; between them
+    trades go on, as where depth updates were lost and the next snapshot came at ``end``."""
+    shutil.copytree(catalog, folder)
+    deltas = folder / "data" / "order_book_deltas" / PERP
+    shutil.rmtree(deltas)
+    writer = CatalogWriter(folder)
+    perpetual = Catalog(catalog).instrument(PERP)
+    book: dict[tuple[int, float], float] = {}
+    parts = []
+    for events in Catalog(catalog).events([Stream(PERP, trades=False)], START, END):
+        keep = (events["ts"] < start) | (events["ts"] >= end)
+        for kind, price, size in events[events["ts"] < end][["kind", "price", "size"]].tolist():
+            if kind == EventKind.CLEAR:
+                book.clear()
+            elif size:
+                book[kind, price] = size
+            else:
+                book.pop((kind, price), None)
+        parts.append(events[keep])
+    events = np.concatenate(parts)
+    snapshot = np.zeros(len(book) + 2, EVENT)
+    snapshot["ts"] = [start, *[end] * (len(book) + 1)]
+    snapshot["kind"] = [EventKind.CLEAR, EventKind.CLEAR, *(kind for kind, _ in book)]
+    snapshot["price"][2:], snapshot["size"][2:] = [price for _, price in book], list(book.values())
+    snapshot["flags"][[0, -1]] = LAST
+    at = int(np.searchsorted(events["ts"], start))
+    events = np.concatenate((events[:at], snapshot, events[at:]))
+    clear, gone = events["kind"] == EventKind.CLEAR, events["size"] == 0
+    side = np.where(events["kind"] == EventKind.BID, 1, -1)
+    writer.deltas(
+        perpetual, events["ts"], events["ts"],
+        np.where(clear, 4, np.where(gone, 3, 2)), np.where(clear, 0, side),
+        events["price"], events["size"], np.where(events["flags"] & LAST, 128, 0), np.arange(len(events)),
+    )  # fmt: skip
+    writer.close()
     return folder
 
 
