@@ -1,6 +1,7 @@
 """Reading a catalog as numbers: merged event records for the kernel, plain arrays for research."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalogs.instruments import Instrument
 from catalogs.layout import F_LAST, DataType, codes, files, flat, identifiers, times, to_float
+from features.bars import bar_events
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.table import FeatureTable
 
@@ -127,6 +129,24 @@ class Catalog:
             parts = [feed.before(min(at + chunk, end)) for feed in feeds]
             parts = [part for part in parts if len(part)]
             yield sort_events(np.concatenate(parts)) if parts else np.empty(0, dtype=EVENT)
+
+    def digests(self, data_type: DataType, identifier: str, start: int, ends: Sequence[int]) -> list[str]:
+        """For each of ``ends`` (ns, ascending) the sha256 of a feed's times and values from ``start`` until
+        then.
+
+        It is that of what ``events`` and ``bars`` give of it, so it does not depend on how the rows lie in
+        files. Raises KeyError where the catalog has nothing of the feed.
+        """
+        if data_type == "bars":
+            table = self.bars(identifier, start + 1, ends[-1] + 1)
+            feed = _Cursor(iter([bar_events(table.ts, table.values, 0)]))
+        else:
+            feed = _Cursor(self._decoded(identifier, data_type, 0, start, ends[-1]))
+        digest, found = hashlib.sha256(), []
+        for end in ends:
+            digest.update(feed.before(end))
+            found.append(digest.hexdigest())
+        return found
 
     def last_snapshot(self, identifier: str, before: int) -> int:
         """``ts_init`` of the last clearing of the book up to ``before``; of the first delta without one.

@@ -1,6 +1,7 @@
 """Backtests: the assembled components over a catalog, faithful (every tick through the hub) or replay."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import signal
 import time
@@ -100,7 +101,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         "start": config.backtest.start,
         "end": outcome.reached,
         "complete": outcome.complete,
-        "data_fingerprint": market.fingerprint(),
+        "data_fingerprint": data_fingerprint(market),
         **describe(market, models),
     }
     write_run(folder, manifest, text, outcome.logs, outcome.orders)
@@ -282,6 +283,15 @@ def played_feeds(market: Market, mode: Mode) -> list[Feed]:
     return feeds
 
 
+def data_fingerprint(market: Market) -> str:
+    """A hash over all that a run on the market's backtest span reads, in either mode, and its instruments."""
+    span = market.config.backtest
+    feeds = [(feed.data_type, feed.identifier) for feed in played_feeds(market, "faithful")]
+    (read,) = market.fingerprints(market.data_start(span.start), [span.end], feeds)
+    terms = [sorted(i.to_dict().items()) for i in market.instruments.values()]
+    return hashlib.sha256(f"{read} {terms}".encode()).hexdigest()
+
+
 def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> int:
     """About how many records the feeds hold between two moments."""
     total = 0.0
@@ -385,7 +395,7 @@ def describe(market: Market, models: Models) -> dict[str, Any]:
         "bars": market.config.bars.describe(),
         "multiplier": float(instrument.multiplier.as_double()),
         "inverse": bool(getattr(instrument, "is_inverse", False)),
-        "bundles": [bundle.name for bundle in models.bundles],
+        "bundles": {bundle.name: bundle.sha256 for bundle in models.bundles},
         "versions": {
             name: importlib.metadata.version(name) for name in ("beaufort", "nautilus_trader", "numpy")
         },

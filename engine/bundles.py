@@ -1,8 +1,9 @@
 """Trained bundles: folders of plain files that say what they were trained on and refuse to be misread.
 
 A bundle holds ``manifest.json`` and one folder a stage (``regime``, ``volatility``, ``forecast``) with
-parameters as JSON and networks as ONNX. Loading checks every file's hash and that each feature the stages
-read is defined as it was.
+parameters as JSON and networks as ONNX. Its folder is named by what it is, ``<end of training>-<eight hex
+digits of the config's identity>-<eight of the data's>``, so no variant of a config overwrites another's.
+Loading checks every file's hash and that each feature the stages read is defined as it was.
 """
 
 import dataclasses
@@ -12,26 +13,62 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
 
 from engine.errors import BeaufortError
+from engine.identity import Window, short_hash
 from engine.stages import Stage, Validity
 from features.causal import CausalFilter, load_filter
-from features.settings import format_time, parse_time
+from features.settings import Settings, Time, format_time, parse_time
 
-FORMAT = 1
-STAGES = ("regime", "volatility", "forecast")
-_KEYS = ("trained", "valid", "features", "bars", "config", "data_fingerprint", "metrics", "files")
+FORMAT = 2
 _VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")
+_SHOWN = 4  # differences of settings that a refusal lists
+_OUTPUTS = {"regime": "regime", "volatility": "risk_on", "forecast": "p_down"}  # what each stage ends in
+
+Fingerprints = Callable[[Sequence[int]], list[str]]
+"""The data's fingerprint at each end (ns, ascending) of a training window, as the catalog is now."""
+
+
+class _Span(Settings):
+    start: Annotated[Time, Field(alias="from")]
+    end: Annotated[Time, Field(alias="to")]
+
+
+class _Metrics(Settings):
+    bars: int = Field(ge=0)
+    bars_ready: int = Field(ge=0)
+    bars_per_year: float = Field(ge=0)
+
+
+class _Manifest(Settings):
+    """What ``manifest.json`` must hold to be read."""
+
+    format: int
+    name: str
+    trained: _Span
+    valid: _Span
+    features: list[dict[str, Any]]
+    config: dict[str, Any]
+    code: dict[str, str]
+    data_fingerprint: str
+    metrics: _Metrics
+    warnings: list[str]
+    versions: dict[str, str]
+    files: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """One loaded bundle."""
+    """One loaded bundle; ``sha256`` is that of its manifest, which holds those of all other files."""
 
     name: str
+    sha256: str
     manifest: Mapping[str, Any]
     stages: Mapping[str, CausalFilter]
     validity: Validity
@@ -51,17 +88,23 @@ class Models:
         return next((b.name for b in self.bundles if b.validity.valid_from <= ts < b.validity.valid_to), "")
 
 
+def bundle_name(end: int, identity: Mapping[str, Any], data_fingerprint: str) -> str:
+    """The folder of the bundle trained until ``end`` (ns) with this identity on this data."""
+    stamp = format_time(end).replace(":", "").replace("+0000", "Z")
+    return f"{stamp}-{short_hash(identity)}-{data_fingerprint[:8]}"
+
+
 def write_bundle(
     folder: Path,
     stages: Mapping[str, CausalFilter],
     *,
+    window: Window,
     schema: list[dict[str, Any]],
-    bars: Mapping[str, Any],
     config: Mapping[str, Any],
-    trained: tuple[int, int],
-    valid: tuple[int, int],
+    code: Mapping[str, str],
     data_fingerprint: str,
     metrics: Mapping[str, Any],
+    warnings: Sequence[str],
 ) -> None:
     """Write a bundle under a temporary name, then put it in its place (an older one of that name is
     replaced)."""
@@ -74,17 +117,18 @@ def write_bundle(
     manifest = {
         "format": FORMAT,
         "name": folder.name,
-        "trained": {"from": format_time(trained[0]), "to": format_time(trained[1])},
-        "valid": {"from": format_time(valid[0]), "to": format_time(valid[1])},
+        "trained": {"from": format_time(window.start), "to": format_time(window.end)},
+        "valid": {"from": format_time(window.end), "to": format_time(window.valid_to)},
         "features": [feature for feature in schema if feature["name"] in read],
-        "bars": dict(bars),
         "config": dict(config),
+        "code": dict(code),
         "data_fingerprint": data_fingerprint,
         "metrics": dict(metrics),
+        "warnings": list(warnings),
         "versions": {name: version for name in _VERSIONED if (version := _version(name))},
-        "files": {str(p.relative_to(partial)): _sha256(p) for p in sorted(partial.rglob("*")) if p.is_file()},
+        "files": {name: _sha256(partial / name) for name in _files(partial)},
     }
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -95,122 +139,171 @@ def load_bundle(folder: Path) -> Bundle:
     Raises
     ------
     BeaufortError
-        If the folder is no bundle, was written by another format, or a file is missing or changed.
+        If the folder is no bundle, was written by another format, a file is missing or changed, or its
+        parameters are none.
     """
+    manifest, digest = _read_manifest(folder)
+    files, on_disk = manifest["files"], _files(folder)
+    for name in sorted(files.keys() - set(on_disk)):
+        raise BeaufortError(f"{folder / name}: missing, though the manifest lists it; train again")
+    for name in sorted(set(on_disk) - files.keys()):
+        raise BeaufortError(f"{folder / name}: not listed in the manifest; remove it, or train again")
+    for name in on_disk:
+        if _sha256(folder / name) != files[name]:
+            raise BeaufortError(
+                f"{folder / name}: changed since the bundle was written (its sha256 differs); train again"
+            )
+    stages = {}
+    for name in dict.fromkeys(path.partition("/")[0] for path in on_disk):
+        if name not in _OUTPUTS:
+            raise BeaufortError(f"{folder / name}: no stage of a bundle; remove it, or train again")
+        try:
+            stages[name] = load_filter(folder / name)
+        except Exception as error:  # whatever a damaged file does to what reads it
+            raise BeaufortError(
+                f"{folder / name}: its parameters cannot be read ({error or type(error).__name__}); "
+                "train again"
+            ) from error
+    wanted = ["regime", "volatility", *(["forecast"] if manifest["config"].get("forecast") else [])]
+    unfit = [name for name in wanted if name not in stages]
+    if unfit:
+        raise BeaufortError(f"{folder}: has no {' and no '.join(unfit)}; train again")
+    listed = {feature.get("name") for feature in manifest["features"]}
+    for name, causal in stages.items():
+        unknown = [column for column in causal.inputs if column not in listed]
+        if causal.outputs[-1] != _OUTPUTS[name] or name not in wanted or unknown:
+            why = f"reads {unknown[0]!r}, which the manifest does not list" if unknown else "is none"
+            raise BeaufortError(f"{folder / name}: what should be the bundle's {name} {why}; train again")
+    valid = manifest["valid"]
+    return Bundle(
+        folder.name,
+        digest,
+        manifest,
+        {name: stages[name] for name in wanted},
+        Validity(folder.name, parse_time(valid["from"]), parse_time(valid["to"])),
+    )
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """A bundle's manifest, checked, and its sha256."""
+    path = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        content = path.read_bytes()
+        manifest = json.loads(content)
     except FileNotFoundError:
         raise BeaufortError(f"{folder}: no bundle here (no manifest.json); run 'beaufort train'") from None
-    except (OSError, ValueError) as error:
-        raise BeaufortError(f"{folder / 'manifest.json'}: cannot be read ({error}); train again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BeaufortError(f"{path}: cannot be read ({error}); train again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise BeaufortError(f"{folder}: bundle format {found!r}, this version reads {FORMAT}; train again")
-    absent = [key for key in _KEYS if key not in manifest]
-    if absent:
-        raise BeaufortError(f"{folder / 'manifest.json'}: {', '.join(absent)} missing; train again")
-    trained, spoken = manifest["trained"]["to"], manifest["valid"]["from"]
+    try:
+        _Manifest.model_validate(manifest)
+    except pydantic.ValidationError as error:
+        wrong = [f"{'.'.join(map(str, e['loc']))} ({e['msg'].lower()})" for e in error.errors()[:_SHOWN]]
+        raise BeaufortError(f"{path}: {', '.join(wrong)}; train again") from None
+    trained, spoken, until = (
+        manifest[span][key] for span, key in (("trained", "to"), ("valid", "from"), ("valid", "to"))
+    )
     if parse_time(spoken) < parse_time(trained):
         raise BeaufortError(
             f"{folder}: valid from {spoken}, trained on data until {trained}: it knows the future; "
             "train again"
         )
-    for name, digest in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise BeaufortError(f"{path}: missing, though the manifest lists it; train again")
-        if _sha256(path) != digest:
-            raise BeaufortError(
-                f"{path}: changed since the bundle was written (its sha256 differs); train again"
-            )
-    on_disk = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    added = sorted(on_disk - {"manifest.json", *manifest["files"]})
-    if added:
-        raise BeaufortError(f"{folder / added[0]}: not listed in the manifest; remove it, or train again")
-    try:
-        stages = {name: load_filter(folder / name) for name in STAGES if (folder / name).is_dir()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise BeaufortError(f"{folder}: its parameters cannot be read ({error}); train again") from error
-    unfit = [name for name in ("regime", "volatility") if name not in stages]
-    if unfit:
-        raise BeaufortError(f"{folder}: has no {' and no '.join(unfit)}; train again")
-    valid = manifest["valid"]
-    return Bundle(
-        folder.name,
-        manifest,
-        stages,
-        Validity(folder.name, parse_time(valid["from"]), parse_time(valid["to"])),
-    )
+    if parse_time(until) <= parse_time(spoken):
+        raise BeaufortError(f"{folder}: valid from {spoken} to {until}: it may never speak; train again")
+    return manifest, hashlib.sha256(content).hexdigest()
 
 
 def load_models(
     root: Path,
+    identity: Mapping[str, Any],
     schema: list[dict[str, Any]],
-    bars: Mapping[str, Any],
-    settings: Mapping[str, Any],
     warmup: int,
+    fingerprints: Fingerprints,
 ) -> Models:
-    """Every bundle under ``root`` as stages.
+    """The bundles under ``root`` of this identity, as stages; folders of others are not read.
 
-    Where two are valid at once, the one trained later speaks. They are checked against the run's feature
-    ``schema``, its ``bars``, and the ``settings`` of its models: a changed setting has no effect until the
-    models are trained again, and a run must not hide that.
+    Of two trained until one moment on different data, that one is taken whose data is the catalog's now, by
+    ``fingerprints``. All are checked against the run's feature ``schema``.
     """
-    folders = sorted(p.parent for p in root.glob("*/manifest.json") if not p.parent.name.endswith(".partial"))
+    folders = sorted(p.parent for p in root.glob(f"*-{short_hash(identity)}-*/manifest.json"))
+    folders = [folder for folder in folders if folder.suffix != ".partial"]
     if not folders:
-        raise BeaufortError(f"{root}: no bundles here; run 'beaufort train' with this config first")
-    bundles = sorted((load_bundle(folder) for folder in folders), key=lambda b: b.validity.valid_from)
+        raise BeaufortError(f"{root}: {_none_for(root, identity)}")
+    bundles = _of_this_data(root, [load_bundle(folder) for folder in folders], fingerprints)
     for bundle in bundles:
-        _check_schema(root / bundle.name, bundle.manifest, schema, bars)
-        _check_settings(root / bundle.name, bundle.manifest["config"], settings)
-    bundles = _in_turn(bundles)
-    if settings.get("forecast") is not None:
-        for bundle in bundles:
-            if "forecast" not in bundle.stages:
-                raise BeaufortError(
-                    f"{root / bundle.name}: has no forecaster, this run names one; train again"
-                )
+        if bundle.manifest["config"] != identity or bundle.manifest["name"] != bundle.name:
+            raise BeaufortError(f"{root / bundle.name}: its manifest is another bundle's; train again")
+        _check_schema(root / bundle.name, bundle.manifest, schema)
+    bundles = sorted(bundles, key=lambda b: b.validity.valid_from)
+    for earlier, later in itertools.pairwise(b.validity for b in bundles):
+        if earlier.valid_to > later.valid_from:
+            raise BeaufortError(
+                f"{root}: {earlier.bundle} and {later.bundle} are both valid at "
+                f"{format_time(later.valid_from)}; train again, or remove one"
+            )
     return Models(
         tuple(bundles),
         _stage(bundles, "regime", warmup),
         _stage(bundles, "volatility", warmup),
-        _stage(bundles, "forecast", warmup) if all("forecast" in b.stages for b in bundles) else None,
+        _stage(bundles, "forecast", warmup) if identity["forecast"] is not None else None,
     )
 
 
-def _in_turn(bundles: list[Bundle]) -> list[Bundle]:
-    """The bundles, which come in the order of their training, each as often as it speaks without a break."""
-    moments = sorted({t for b in bundles for t in (b.validity.valid_from, b.validity.valid_to)})
-    turns: list[Bundle] = []
-    for start, end in itertools.pairwise(moments):
-        valid = [b for b in bundles if b.validity.valid_from <= start and end <= b.validity.valid_to]
-        if not valid:
+def _of_this_data(root: Path, bundles: list[Bundle], fingerprints: Fingerprints) -> list[Bundle]:
+    """One bundle an end of training."""
+    by_end: dict[int, list[Bundle]] = {}
+    for bundle in bundles:
+        by_end.setdefault(parse_time(bundle.manifest["trained"]["to"]), []).append(bundle)
+    doubtful = sorted(end for end, of in by_end.items() if len(of) > 1)
+    try:
+        now = dict(zip(doubtful, fingerprints(doubtful), strict=True)) if doubtful else {}
+    except BeaufortError:
+        now = {}  # the catalog they were trained on is not at hand
+    for end in doubtful:
+        same = [b for b in by_end[end] if b.manifest["data_fingerprint"] == now.get(end)]
+        if not same:
+            names = ", ".join(b.name for b in by_end[end])
+            raise BeaufortError(
+                f"{root}: {names} are of this config and trained on different data, none of it what the "
+                "catalog holds now; run 'beaufort train', or remove all but one"
+            )
+        by_end[end] = same
+    return [bundle for of in by_end.values() for bundle in of]
+
+
+def _none_for(root: Path, identity: Mapping[str, Any]) -> str:
+    """Why there is no bundle of this identity, by the one nearest to it."""
+    others = []
+    for path in sorted(root.glob("*/manifest.json")):
+        try:
+            then = _read_manifest(path.parent)[0]["config"]
+        except BeaufortError:
             continue
-        last = turns[-1] if turns else None
-        if last is not None and last.name == valid[-1].name and last.validity.valid_to == start:
-            start, valid = last.validity.valid_from, [turns.pop()]
-        validity = dataclasses.replace(valid[-1].validity, valid_from=start, valid_to=end)
-        turns.append(dataclasses.replace(valid[-1], validity=validity))
-    return turns
+        others.append((list(_differences("", then, identity)), path.parent.name))
+    if not others:
+        return "no bundles here; run 'beaufort train' with this config first"
+    changed, name = min(others, key=lambda other: len(other[0]))
+    shown = "; ".join(f"{key} was {old}, now {new}" for key, old, new in changed[:_SHOWN])
+    more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    return (
+        f"no bundle for this config; of the {len(others)} there the nearest, {name}, was trained with other "
+        f"settings: {shown}{more}. Run 'beaufort train' with this config and the same --set first"
+    )
 
 
 def _stage(bundles: list[Bundle], name: str, warmup: int) -> Stage:
     return Stage(tuple((b.validity, b.stages[name]) for b in bundles), warmup)
 
 
-def _check_schema(
-    folder: Path, manifest: Mapping[str, Any], schema: list[dict[str, Any]], bars: Mapping[str, Any]
-) -> None:
-    if manifest["bars"] != dict(bars):
-        raise BeaufortError(
-            f"{folder}: trained on bars {manifest['bars']}, this run has {dict(bars)}; train again"
-        )
+def _check_schema(folder: Path, manifest: Mapping[str, Any], schema: list[dict[str, Any]]) -> None:
     now = {feature["name"]: feature for feature in schema}
     for then in manifest["features"]:
-        current = now.get(then["name"])
+        current = now.get(then.get("name"))
         if current is None:
             raise BeaufortError(
-                f"{folder}: reads feature {then['name']!r}, which this run does not compute; "
+                f"{folder}: reads feature {then.get('name')!r}, which this run does not compute; "
                 "add it to 'features'"
             )
         changed = [key for key in then if key != "source" and current.get(key) != then[key]]
@@ -222,24 +315,18 @@ def _check_schema(
             )
 
 
-def _check_settings(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [
-        f"{key} was {old}, now {new}"
-        for name, value in now.items()
-        for key, old, new in _differences(name, then.get(name), value)
-    ]
-    if changed:
-        raise BeaufortError(
-            f"{folder}: trained with other settings: {'; '.join(changed)}; train again, or remove that folder"
-        )
-
-
 def _differences(place: str, then: Any, now: Any) -> Iterator[tuple[str, str, str]]:
-    if isinstance(then, dict) and isinstance(now, dict):
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys([*then, *now]):
-            yield from _differences(f"{place}.{key}", then.get(key), now.get(key))
+            yield from _differences(f"{place}.{key}" if place else key, then.get(key), now.get(key))
     elif then != now:
         yield place, "absent" if then is None else repr(then), "absent" if now is None else repr(now)
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a bundle beside its manifest, relative to ``folder``, sorted."""
+    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in found if name != "manifest.json")
 
 
 def _sha256(path: Path) -> str:

@@ -54,7 +54,7 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     baselines = _volatility_models(config)
     read = [name for model in baselines.values() for name in model.columns]
     market = Market(config.model_copy(update={"features": (*config.features, *dict.fromkeys(read))}))
-    models = market.models()
+    models = market.models(config)
     say("features of the training span")
     learned = _training_market(market)
     trained = _span(learned, config.train.start, config.train.end)

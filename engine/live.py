@@ -38,8 +38,9 @@ from engine.backtest import describe
 from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
+from engine.identity import bar_identity
 from engine.live_state import SessionState
-from engine.pipeline import Market, bar_identity
+from engine.pipeline import Market
 from engine.progress import console
 from engine.report.run_folder import read_run
 from engine.report.summary import all_refused, summarize
@@ -174,7 +175,8 @@ class Session:
         self._guard, self._logs = RunGuard(), RunLogs()
         self._last_bar = self._flushed = 0
         data = config.data.model_copy(update={"catalog": folder / "catalog"})
-        config = config.model_copy(update={"data": data})
+        spans = config.train.model_copy(update={"catalog": config.train.catalog or config.data.catalog})
+        config = config.model_copy(update={"data": data, "train": spans})
         market = Market(config)
         self._models = market.models()
         self._identity = identity(market, self._models)
@@ -315,7 +317,7 @@ class Session:
 def identity(market: Market, models: Models) -> str:
     """What states of features and models must agree on to be gone on from."""
     instruments = [str(instrument.id) for instrument in market.instruments.values()]
-    bundles = [[bundle.name, bundle.manifest["files"]] for bundle in models.bundles]
+    bundles = [[bundle.name, bundle.sha256] for bundle in models.bundles]
     return json.dumps([instruments, market.kernel.schema_hash, bar_identity(market.config), bundles])
 
 

@@ -7,18 +7,18 @@ features`` use these.
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from catalogs.instruments import Instrument
+from catalogs.layout import DataType
 from catalogs.reader import Catalog, SeriesRef, Stream
 from engine.bundles import Models, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
+from engine.identity import bar_identity, first_start, identity, needed_streams, read_features
 from features.bars import bar_events
 from features.contract import Contract
 from features.events import sort_events
@@ -28,6 +28,9 @@ from features.settings import format_time
 from features.table import FeatureTable
 
 _CHUNK = 600 * 10**9  # ns of market time in memory at once
+
+Feed = tuple[DataType, str]
+"""A kind of data, and the instrument, bar type or series it is of."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in ns of market time."""
@@ -47,6 +50,13 @@ class BarSeries:
     def price(self) -> np.ndarray:
         """Reference price at each close, shape (n,)."""
         return self.quotes[:, 0]
+
+    @classmethod
+    def join(cls, pieces: Sequence["BarSeries"]) -> "BarSeries":
+        """Pieces that follow each other, as one."""
+        ts, values = (np.concatenate([getattr(p.table, part) for p in pieces]) for part in ("ts", "values"))
+        table = FeatureTable(ts, pieces[0].table.names, values)
+        return cls(table, np.concatenate([p.quotes for p in pieces]))
 
     def between(self, start: int, end: int) -> "BarSeries":
         """The bars with ``start <= ts < end``."""
@@ -99,7 +109,7 @@ class Market:
     def streams(self) -> list[Stream]:
         """What the kernel reads, in the order of stream indices: only the feeds that some chosen feature
         needs."""
-        return list(needed_streams(self.config, self.kernel).values())
+        return list(needed_streams(self.config, self.kernel.needs).values())
 
     @cached_property
     def series(self) -> list[SeriesRef]:
@@ -108,24 +118,24 @@ class Market:
 
     def features(self, start: int, end: int, progress: Progress | None = None) -> BarSeries:
         """Features of the bars that close in ``(start, end]``, from the catalog in bounded memory."""
+        pieces: list[BarSeries] = []
+        for until, piece in self.pieces(start, end):
+            pieces.append(piece)
+            if progress is not None:
+                progress(until - start, end - start)
+        if not pieces:
+            raise BeaufortError(f"no time between {format_time(start)} and {format_time(end)}")
+        return BarSeries.join(pieces)
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, BarSeries]]:
+        """``features`` a chunk at a time, each with the moment (ns) until which it holds all bars."""
         state = self.kernel.initial_state()
         closes = self.config.bars.closes(self.kernel.streams[0].contract)
-        tables: list[FeatureTable] = []
-        quotes: list[np.ndarray] = []
         at = start
         for events in self._events(start, end):
             until = min(at + _CHUNK, end)
-            table, quote = self.kernel.run(closes.merge(events, at, until), state)
-            tables.append(table)
-            quotes.append(quote)
+            yield until, BarSeries(*self.kernel.run(closes.merge(events, at, until), state))
             at = until
-            if progress is not None:
-                progress(at - start, end - start)
-        if not tables:
-            raise BeaufortError(f"no time between {format_time(start)} and {format_time(end)}")
-        ts = np.concatenate([t.ts for t in tables])
-        values = np.concatenate([t.values for t in tables])
-        return BarSeries(FeatureTable(ts, self.kernel.names, values), np.concatenate(quotes))
 
     def _events(self, start: int, end: int) -> Iterator[np.ndarray]:
         """Merged events in chunks; external bars join as what the kernel takes them for."""
@@ -144,12 +154,13 @@ class Market:
         except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from error
 
-    def data_start(self, start: int) -> int:
+    def data_start(self, start: int, warmup: int | None = None) -> int:
         """Where reading must begin so that books are whole and features warm at ``start``.
 
-        Order book deltas only say what changed, so a book is known from its last snapshot on.
+        ``warmup`` (ns) is the backtest's unless given. Order book deltas only say what changed, so a book is
+        known from its last snapshot on.
         """
-        wanted = start - self.config.backtest.warmup
+        wanted = start - (self.config.backtest.warmup if warmup is None else warmup)
         deltas = [s.instrument_id for s in self.streams if s.book == "deltas"]
         if self.config.data.streams[self.config.data.trade].book == "deltas":
             deltas.append(str(self.traded.id))
@@ -158,29 +169,58 @@ class Market:
         except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
 
-    def fingerprint(self) -> str:
-        """A hash over the names and contents of the catalog's files: changes whenever the data does.
+    def fingerprints(self, start: int, ends: Sequence[int], feeds: Sequence[Feed] = ()) -> list[str]:
+        """For each of ``ends`` (ns, ascending) a hash over what the kernel reads from ``start`` until it.
 
-        Every byte is read (some 2 GB a second), because a corrected value seldom moves a size or a footer.
+        Of every feed that takes part the values and their times count, and of an instrument what the kernel
+        knows of it: not the files they lie in, nor what else the catalog holds. ``feeds`` are further ones.
         """
-        folders = [self.catalog.path / name for name in ("data", "series")]
-        listing = []
-        for path in sorted(p for folder in folders for p in folder.rglob("*.parquet")):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            listing.append((str(path.relative_to(self.catalog.path)), digest))
-        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        used = [alias for alias, needs in self.kernel.needs.items() if needs]
+        streams = {a: s for a, s in zip(self.config.data.aliases, self.streams, strict=True) if a in used}
+        taking_part: list[Feed] = [(t, s.instrument_id) for s in streams.values() for t in s.data_types()]
+        bars = [self.config.data.streams[alias].bars for alias in streams]
+        taking_part += [("bars", bar_type) for bar_type in bars if bar_type is not None]
+        taking_part += [("series", name) for alias, name in self.config.data.series.items() if alias in used]
+        taking_part += [feed for feed in feeds if feed not in taking_part]
+        known = [dataclasses.replace(s, feeds=frozenset()) for s in self.kernel.streams if s.alias in used]
+        about = [hashlib.sha256(repr(known).encode()) for _ in ends]
+        try:
+            for data_type, identifier in taking_part:
+                digests = self.catalog.digests(data_type, identifier, start, ends)
+                for total, digest in zip(about, digests, strict=True):
+                    total.update(f"{data_type} {identifier} {digest}".encode())
+        except (KeyError, ValueError) as error:
+            raise BeaufortError(str(error.args[0])) from None
+        return [total.hexdigest() for total in about]
 
-    def models(self) -> Models:
-        """The config's bundles, verified against this market's features."""
-        config = self.config
+    def models(self, config: RunConfig | None = None) -> Models:
+        """The bundles of ``config`` (of the market's own without one), verified against its features."""
+        config = config or self.config
         return load_models(
             config.train.bundles,
+            identity(config),
             self.kernel.schema,
-            bar_identity(config),
-            model_settings(config),
             config.backtest.warmup,
+            lambda ends: training_fingerprints(training_market(config), ends),
         )
+
+
+def training_fingerprints(market: Market, ends: Sequence[int]) -> list[str]:
+    """What the models trained until each of ``ends`` (ns, ascending) have been fitted on: all that was read
+    by then."""
+    return market.fingerprints(training_start(market), ends)
+
+
+def training_start(market: Market) -> int:
+    """Where reading for the fits of a ``training_market`` begins."""
+    return market.data_start(first_start(market.config), warmup=0)
+
+
+def training_market(config: RunConfig) -> Market:
+    """What the models of ``config`` are fitted on: the catalog of its training, and no feature that none
+    reads."""
+    data = config.data.model_copy(update={"catalog": config.train.catalog or config.data.catalog})
+    return Market(config.model_copy(update={"data": data, "features": read_features(config)}))
 
 
 def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> FeatureKernel:
@@ -207,37 +247,6 @@ def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> Fe
         return FeatureKernel(config.feature_names, specs, tuple(config.data.series), bar_identity(config))
     except ValueError as error:
         raise BeaufortError(f"features: {error}") from None
-
-
-def needed_streams(config: RunConfig, kernel: FeatureKernel) -> dict[str, Stream]:
-    """For each alias, the feeds that some chosen feature needs, and those the reference price is made of."""
-    found = {}
-    for alias, needs in kernel.needs.items():
-        stream = config.data.streams.get(alias)
-        if stream is None:
-            continue  # an external series
-        book = stream.book if needs & {"book", "depth", "price"} else "none"
-        counted = alias == config.data.trade and config.bars.kind in ("volume", "dollar")
-        from_trades = bool(needs & {"trades", "ohlcv"}) or ("price" in needs and book == "none")
-        found[alias] = Stream(
-            stream.instrument,
-            book=book,
-            trades=stream.trades and (from_trades or counted),
-            mark="mark" in needs,
-            index="index" in needs,
-            funding="funding" in needs,
-        )
-    return found
-
-
-def bar_identity(config: RunConfig) -> dict[str, Any]:
-    """What a model must share with the bars it was trained on."""
-    return config.bars.model_dump(mode="json", exclude={"grace"})
-
-
-def model_settings(config: RunConfig) -> dict[str, Any]:
-    """What decides how the models are fitted, as JSON values."""
-    return config.model_dump(mode="json", include={"regime", "volatility", "gate", "forecast"})
 
 
 def run_stages(models: Models, table: FeatureTable) -> StageTables:

@@ -17,6 +17,9 @@ class RegimeSettings(Settings):
         """The feature columns that the detector reads."""
         raise NotImplementedError
 
+    def check(self, table: FeatureTable) -> None:
+        """Raise ValueError where ``fit`` could not be one: asked of every stage before any is fitted."""
+
     def fit(self, table: FeatureTable, seed: int) -> CausalFilter:
         """The detector fitted on ``table``, which holds the training span and nothing after it.
 

@@ -34,6 +34,10 @@ class VolatilitySettings(Settings):
         """The feature columns that the model reads."""
         return (self.returns,)
 
+    def check(self, table: FeatureTable) -> None:
+        """Raise ValueError where ``fit`` could not be one: asked of every stage before any is fitted."""
+        training_rows(table, self)
+
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> CausalFilter:
         """The forecaster fitted on ``table``, which holds the training span and nothing after it.
 

@@ -311,7 +311,7 @@ def _provenance(run: Run, figures: dict[str, Any]) -> str:
         ("started", manifest["started"]),
         ("fingerprint of decisions and fills", figures["fingerprint"]),
         ("fingerprint of the data", manifest.get("data_fingerprint", "")),
-        ("bundles", ", ".join(manifest.get("bundles", []))),
+        ("bundles, sha256", ", ".join(f"{n} {h[:16]}" for n, h in manifest.get("bundles", {}).items())),
         ("versions", versions),
     ]
     lines = [[name, Cell(f"<code>{escape(text)}</code>", "wrap")] for name, text in rows if text]

@@ -123,7 +123,7 @@ class Manifest(TypedDict):
     multiplier: NotRequired[float]  # of the contract, 1 where absent
     inverse: NotRequired[bool]  # quoted in the other currency than settled, false where absent
     definition: NotRequired[dict[str, Any]]  # of the instrument: ``catalogs.instruments.definition``
-    bundles: NotRequired[list[str]]
+    bundles: NotRequired[dict[str, str]]  # name to the sha256 of its manifest
     data_fingerprint: NotRequired[str]
     versions: NotRequired[dict[str, str]]
 

@@ -46,6 +46,10 @@ class ForecastSettings(Settings):
         """Log return over the horizon beyond which a move pays for its round trip."""
         return self.cost_multiple * self.cost_bps * 1e-4
 
+    def check(self, table: FeatureTable, price: np.ndarray) -> None:
+        """Raise ValueError where ``fit`` could not be one: asked of every stage before any is fitted."""
+        examples(self, table, price, getattr(self, "window", 1))
+
     def fit(
         self, table: FeatureTable, price: np.ndarray, seed: int, progress: Progress | None = None
     ) -> CausalFilter:

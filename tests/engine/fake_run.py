@@ -133,7 +133,7 @@ def fake_run(
         "bars": "1m clock bars",
         "multiplier": 1.0,
         "inverse": inverse,
-        "bundles": ["bundle-a"],
+        "bundles": {"bundle-a": "ab" * 32},
         "data_fingerprint": "ab" * 32,
         "versions": {"nautilus_trader": "2.0.0rc7", "numpy": np.__version__},
     }

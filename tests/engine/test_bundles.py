@@ -1,5 +1,6 @@
 """Bundles: what was written comes back; what was tampered with or does not fit is refused in a sentence."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import pytest
 from engine.bundles import load_bundle, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
-from engine.pipeline import Market, bar_identity, model_settings, run_stages
-from features.settings import parse_time
+from engine.fits import fit
+from engine.identity import identity
+from engine.pipeline import Market, run_stages, training_fingerprints, training_market
 
 
 @pytest.fixture
@@ -32,12 +34,19 @@ def _change(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def _load(config: RunConfig, root: Path, **changed: Any) -> Any:
     arguments: dict[str, Any] = {
+        "identity": identity(config),
         "schema": Market(config).kernel.schema,
-        "bars": bar_identity(config),
-        "settings": model_settings(config),
         "warmup": config.backtest.warmup,
+        "fingerprints": lambda ends: training_fingerprints(training_market(config), ends),
     }
     return load_models(root, **(arguments | changed))
+
+
+def _copied(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The bundle once more under another name, with its manifest changed."""
+    shutil.copytree(folder, folder.with_name(name))
+    _change(folder.with_name(name), lambda manifest: (manifest.update(name=name), change(manifest)))
+    return folder.with_name(name)
 
 
 def test_a_bundle_is_plain_files_that_say_where_they_come_from(folder: Path) -> None:
@@ -53,7 +62,7 @@ def test_a_bundle_is_plain_files_that_say_where_they_come_from(folder: Path) -> 
     on_disk = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     assert set(manifest["files"]) == on_disk
     assert {Path(name).suffix for name in on_disk} == {".json"}
-    assert manifest["metrics"]["bars"] == 1200 + 1
+    assert manifest["metrics"]["bars"] == 1200
     assert "numpy" in manifest["versions"]
 
 
@@ -81,7 +90,7 @@ def test_a_file_that_was_put_in_is_refused(folder: Path) -> None:
     [
         ("", "cannot be read"),
         ("[]", "bundle format None"),
-        ('{"format": 1}', "trained, valid, features, .* missing"),
+        ('{"format": 2}', r"trained \(field required\), valid \(field required\).*; train again"),
     ],
 )
 def test_a_broken_manifest_is_refused(folder: Path, content: str, told: str) -> None:
@@ -92,7 +101,7 @@ def test_a_broken_manifest_is_refused(folder: Path, content: str, told: str) -> 
 
 def test_another_format_is_refused(folder: Path) -> None:
     _change(folder, lambda manifest: manifest.update(format=99))
-    with pytest.raises(BeaufortError, match="bundle format 99, this version reads 1; train again"):
+    with pytest.raises(BeaufortError, match="bundle format 99, this version reads 2; train again"):
         load_bundle(folder)
 
 
@@ -121,50 +130,65 @@ def test_a_feature_that_is_not_computed_is_named(trained: RunConfig, folder: Pat
         _load(trained, folder.parent, schema=schema)
 
 
-def test_other_bars_and_other_settings_are_refused(trained: RunConfig, folder: Path) -> None:
-    with pytest.raises(BeaufortError, match=r"trained on bars .*'1s'.*, this run has .*'5s'"):
-        _load(trained, folder.parent, bars={"kind": "clock", "interval": "5s"})
-    settings = model_settings(trained)
-    settings["regime"]["hysteresis"]["dwell"] = 9
-    settings["forecast"]["kind"] = "lstm"
-    told = r"regime\.hysteresis\.dwell was 3, now 9; forecast\.kind was 'logistic', now 'lstm'; train again"
+def test_what_an_other_config_was_trained_with_is_told(trained: RunConfig, folder: Path) -> None:
+    asked = identity(trained)
+    asked["bars"]["interval"] = "5s"
+    asked["regime"]["hysteresis"]["dwell"] = 9
+    asked["forecast"]["kind"] = "lstm"
+    told = (
+        rf"no bundle for this config; of the 1 there the nearest, {folder.name}, was trained with other "
+        r"settings: bars\.interval was '1s', now '5s'; regime\.hysteresis\.dwell was 3, now 9; "
+        r"forecast\.kind was 'logistic', now 'lstm'\. Run 'beaufort train' with this config and the same"
+    )
     with pytest.raises(BeaufortError, match=told):
-        _load(trained, folder.parent, settings=settings)
+        _load(trained, folder.parent, identity=asked)
 
 
-def test_of_two_valid_bundles_the_one_trained_later_speaks(trained: RunConfig, folder: Path) -> None:
-    later = folder.with_name("later")
-    shutil.copytree(folder, later)
-    _change(later, lambda m: m["valid"].update({"from": "2026-01-05T00:25:00Z"}))
-    models = _load(trained, folder.parent)
-    at = models.bundles[1].validity.valid_from
-    assert [bundle.name for bundle in models.bundles] == [folder.name, "later"]
-    assert (models.bundle_at(at - 1), models.bundle_at(at)) == (folder.name, "later")
-    assert models.bundle_at(models.bundles[0].validity.valid_from - 1) == ""
+def test_a_folder_is_named_by_end_config_and_data(trained: RunConfig, folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    asked = json.dumps(manifest["config"], sort_keys=True).encode()
+    digits = hashlib.sha256(asked).hexdigest()[:8]
+    assert folder.name == f"2026-01-05T002000Z-{digits}-{manifest['data_fingerprint'][:8]}"
+    (bundle,) = _load(trained, folder.parent).bundles
+    assert bundle.sha256 == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 
 
-def test_a_bundle_speaks_again_when_a_later_ones_time_is_over(trained: RunConfig, folder: Path) -> None:
-    later = folder.with_name("later")
-    shutil.copytree(folder, later)
-    _change(
-        folder, lambda m: m["valid"].update({"from": "2026-01-05T00:20:00Z", "to": "2026-01-05T00:50:00Z"})
-    )
-    _change(
-        later, lambda m: m["valid"].update({"from": "2026-01-05T00:30:00Z", "to": "2026-01-05T00:40:00Z"})
-    )
-    models = _load(trained, folder.parent)
-    minute = lambda n: parse_time("2026-01-05") + n * 60 * 10**9  # noqa: E731
-    told = [models.bundle_at(minute(n)) for n in (19, 20, 29, 30, 39, 40, 49, 50)]
-    assert told == ["", folder.name, folder.name, "later", "later", folder.name, folder.name, ""]
+def test_a_bundle_under_the_name_of_another_is_refused(trained: RunConfig, folder: Path) -> None:
+    _change(folder, lambda manifest: manifest["config"].update(seed=8))
+    with pytest.raises(BeaufortError, match=r"its manifest is another bundle's; train again"):
+        _load(trained, folder.parent)
+
+
+def test_folders_of_other_configs_are_not_read(trained: RunConfig, folder: Path) -> None:
+    other = folder.with_name(folder.name[:19] + "0" * 8 + folder.name[27:])
+    shutil.copytree(folder, other)
+    (other / "forecast" / "params.json").write_text("damaged")
+    assert [bundle.name for bundle in _load(trained, folder.parent).bundles] == [folder.name]
+
+
+def test_of_bundles_trained_on_different_data_that_of_the_catalog_speaks(
+    trained: RunConfig, folder: Path
+) -> None:
+    other = _copied(folder, folder.name[:-8] + "0" * 8, lambda m: m.update(data_fingerprint="0" * 64))
+    assert [bundle.name for bundle in _load(trained, folder.parent).bundles] == [folder.name]
+    told = f"{other.name}, {folder.name} are of this config and trained on different data, none of it what"
+    with pytest.raises(BeaufortError, match=told):
+        _load(trained, folder.parent, fingerprints=lambda ends: ["1" * 64 for _ in ends])
+
+
+def test_two_that_are_valid_at_once_are_refused(trained: RunConfig, folder: Path) -> None:
+    def later(manifest: dict[str, Any]) -> None:
+        manifest["trained"]["to"] = manifest["valid"]["from"] = "2026-01-05T00:25:00Z"
+
+    other = _copied(folder, folder.name.replace("002000", "002500"), later)
+    with pytest.raises(BeaufortError, match=f"{folder.name} and {other.name} are both valid at .*00:25:00Z"):
+        _load(trained, folder.parent)
 
 
 def test_loaded_filters_say_what_the_fitted_ones_said(trained: RunConfig) -> None:
-    from engine.training import fit
-
-    market = Market(trained)
-    start, end = trained.train.start, trained.train.end
-    series = market.features(market.data_start(start), end).between(start, end + 1)
-    fitted, _ = fit(trained, series)
+    market = training_market(trained)
+    series = market.features(trained.train.start, trained.train.end)
+    fitted = fit(trained, series).stages
     loaded = load_bundle(next(trained.train.bundles.iterdir())).stages
     for stage in ("regime", "volatility", "forecast"):
         x = series.table.columns(fitted[stage].inputs)

@@ -1,16 +1,26 @@
 """The research side: features in chunks, a catalog that ends earlier, what the kernel asks for."""
 
 import dataclasses
+import itertools
 import shutil
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import small_market
 from small_market import END, MINUTE, SPLIT, START
 
+import engine.backtest
 import engine.pipeline
+from catalogs.layout import file_name
 from catalogs.reader import Catalog, SeriesRef, Stream
+from catalogs.synth import SynthSettings
+from catalogs.writer import CatalogWriter
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.pipeline import Market
@@ -78,30 +88,64 @@ def test_missing_data_is_named(catalog: Path, tmp_path: Path) -> None:
         Market(config).features(START, SPLIT)
 
 
-def test_the_fingerprint_sees_values_that_move_no_size(tmp_path: Path) -> None:
-    catalogs = [small_market.make_minutes(tmp_path / name) for name in ("one", "same", "other")]
-    changed = next((catalogs[2] / "data" / "bars").rglob("*.parquet"))
-    content = bytearray(changed.read_bytes())
-    content[1_000] ^= 1  # of a page: sizes and footer stay as they are
-    changed.write_bytes(content)
-    one, same, other = (
-        Market(small_market.minutes_config(catalog, tmp_path)).fingerprint() for catalog in catalogs
+def _rewritten(catalog: Path, change: Callable[[pa.Table], pa.Table], parts: int = 1) -> None:
+    """The bars of a catalog of minutes, changed and laid into so many files."""
+    (path,) = (catalog / "data" / "bars").rglob("*.parquet")
+    table = change(pq.read_table(path))
+    path.unlink()
+    edges = np.linspace(0, len(table), parts + 1).astype(int)
+    for lo, hi in itertools.pairwise(edges):
+        rows = table.slice(lo, hi - lo)
+        first, last = (rows["ts_init"].cast(pa.int64())[i].as_py() for i in (0, -1))
+        pq.write_table(rows, path.with_name(file_name(first, last)))
+
+
+def _higher(row: int) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        closes = table["close"].to_pylist()
+        closes[row] += Decimal("0.1")
+        column = pa.array(closes, table["close"].type)
+        return table.set_column(table.column_names.index("close"), table.schema.field("close"), column)
+
+    return change
+
+
+def test_the_fingerprint_is_of_what_is_read_and_of_nothing_else(tmp_path: Path) -> None:
+    ends = [START + 100 * MINUTE, START + 200 * MINUTE]
+
+    def fingerprints(catalog: Path, **changed: Any) -> list[str]:
+        config = small_market.minutes_config(catalog, tmp_path).model_copy(update=changed)
+        return Market(config).fingerprints(START, ends)
+
+    whole = fingerprints(small_market.make_minutes(tmp_path / "one"))
+    again = small_market.make_minutes(tmp_path / "elsewhere")
+    assert fingerprints(again) == whole
+    assert fingerprints(again, name="other") == whole
+    # What else the catalog holds, and how the rows lie in files, is all the same.
+    added = again / "series" / "sentiment" / "a"
+    added.mkdir(parents=True)
+    shutil.copy(next((again / "data" / "bars").rglob("*.parquet")), added)
+    CatalogWriter(again).instrument(
+        SynthSettings().instrument.model_copy(update={"id": "ETHUSDT-PERP.SIM"}).build()
     )
-    assert one == same
-    assert one != other
+    _rewritten(again, lambda table: table, parts=3)
+    assert fingerprints(again) == whole
+    # A value that was read counts from then on, one that was not does not.
+    for row, same in ((5, [False, False]), (150, [True, False]), (1_000, [True, True])):
+        changed = small_market.make_minutes(tmp_path / f"row-{row}")
+        _rewritten(changed, _higher(row))
+        assert [a == b for a, b in zip(fingerprints(changed), whole, strict=True)] == same
 
 
-def test_the_fingerprint_sees_files_that_come_and_are_renamed(tmp_path: Path) -> None:
-    catalog = small_market.make_minutes(tmp_path / "market")
-    market = Market(small_market.minutes_config(catalog, tmp_path))
-    seen = [market.fingerprint()]
-    bars = next((catalog / "data" / "bars").rglob("*.parquet"))
-    bars.rename(bars.with_name("renamed.parquet"))
-    seen.append(market.fingerprint())
-    added = catalog / "series" / "sentiment" / "a.parquet"
-    added.parent.mkdir(parents=True)
-    shutil.copy(bars.with_name("renamed.parquet"), added)
-    seen.append(market.fingerprint())
-    (catalog / "README.md").write_text("no data")
-    assert len({*seen}) == 3
-    assert market.fingerprint() == seen[-1]
+def test_what_a_run_reads_and_trades_is_in_its_fingerprint(trained: RunConfig, tmp_path: Path) -> None:
+    """The feeds that only the venue reads, and the instrument, as much as those of the features."""
+    run = engine.backtest.data_fingerprint
+    lean = small_market.settings_from(
+        RunConfig, "", small_market.tree(trained.data.catalog, tmp_path), ["features=[]"]
+    )
+    copied = tmp_path / "copied"
+    shutil.copytree(trained.data.catalog, copied)
+    moved = lean.model_copy(update={"data": lean.data.model_copy(update={"catalog": copied})})
+    assert run(Market(lean)) == run(Market(moved))
+    shutil.rmtree(copied / "data" / "funding_rates")
+    assert run(Market(lean)) != run(Market(moved))

@@ -245,7 +245,7 @@ def test_names_cannot_inject_script(tmp_path):
         "instrument": HOSTILE,
         "currency": HOSTILE,
         "bars": HOSTILE,
-        "bundles": [HOSTILE],
+        "bundles": {HOSTILE: HOSTILE},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "config.toml").write_text(f'name = "{HOSTILE}"')

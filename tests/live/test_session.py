@@ -225,8 +225,6 @@ def test_bundles_trained_again_are_others(root, tmp_path):
     spans = config.train.model_copy(update={"bundles": tmp_path / "bundles"})
     again = config.model_copy(update={"train": spans, "volatility": EwmaSettings(horizon=8)})
     train(again)
-    names = [[path.name for path in c.train.bundles.iterdir()] for c in (config, again)]
-    assert names[0] == names[1]
     assert identity(Market(again), Market(again).models()) != identity(
         Market(config), Market(config).models()
     )
