@@ -288,7 +288,7 @@ def data_fingerprint(market: Market) -> str:
     span = market.config.backtest
     feeds = [(feed.data_type, feed.identifier) for feed in played_feeds(market, "faithful")]
     (read,) = market.fingerprints(market.data_start(span.start), [span.end], feeds)
-    terms = [sorted(i.to_dict().items()) for i in market.instruments.values()]
+    terms = [definition(instrument) for instrument in market.instruments.values()]
     return hashlib.sha256(f"{read} {terms}".encode()).hexdigest()
 
 
