@@ -21,6 +21,9 @@ const charts = (() => {
     const digits = Math.min(12, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
     return values.map(value => (value === null ? '' : value.toLocaleString('en', {maximumFractionDigits: digits})));
   };
+  // On a logarithmic axis 1, 2 and 5 are enough.
+  const leading = (u, values) => values.map(value => (/^[125](\.0*)?e/.test(value.toExponential(6)) ? value : null));
+  const plainly = (u, values) => values.map(value => (value === null ? '' : String(parseFloat(value.toPrecision(2)))));
   // Time as labels: hours of a day, days of a year, months; what a label leaves out stands below where it changes.
   const DAY = 86400000;
   const clock = (u, splits, axis, space, step) => {
@@ -80,7 +83,7 @@ const charts = (() => {
         const form = figured(panel.figures || 6);
         data.push(this.numbers(s.y));
         series.push({
-          label: s.name, width: s.kind === 'dots' || s.kind === 'bars' ? 0 : s.width || 1.4, dash: s.dash,
+          label: s.name, scale: s.y === panel.loose ? 'loose' : 'y', width: s.kind === 'dots' || s.kind === 'bars' ? 0 : s.width || 1.4, dash: s.dash,
           stroke: () => colour(s.colour), paths: paths[s.kind || 'line'], spanGaps: s.span === true,
           fill: s.kind === 'bars' ? () => colour(s.colour) : s.fill ? () => colour(s.colour) + '38' : undefined,
           points: s.points ? {show: true, size: 7, width: 1, fill: () => colour(s.colour)} : {show: false},
@@ -103,25 +106,27 @@ const charts = (() => {
       this.place.append(block);
       const names = panel.strip || panel.stack;
       const plot = new uPlot({
-        width: this.width(), height: panel.height + (panel.labels ? 36 : 0), ms: 1, pxAlign: 1,
+        width: this.width(), height: panel.height + (panel.labels ? 42 : 0), ms: 1, pxAlign: 1,
         tzDate: ms => uPlot.tzDate(new Date(ms), 'Etc/UTC'),
         padding: [small ? 1 : 10, 20, small ? 1 : 4, 0],
         scales: {
           x: {time: this.time, distr: log ? 3 : 1, range: (u, a, b) => this.span(a, b, log)},
           y: {distr: panel.log ? 3 : 1, range: panel.range ? () => panel.range
-            : plain ? () => [0, 1] : (u, a, b) => this.reach(a, b, panel)},
+            : plain ? () => [0, 1] : (u, a, b) => this.reach(u, a, b, panel)},
+          ...(panel.loose ? {loose: {from: 'y', range: (u, a, b) => [a, b]}} : {}),
         },
         axes: [
-          {...axis, size: panel.labels ? 34 : 0, space: narrow ? 70 : 90,
-            values: panel.labels ? (this.time ? clock : ticks) : () => [],
+          {...axis, size: panel.labels ? 40 : 0, label: panel.labels && !this.time ? this.spec.label : undefined, labelSize: 18, labelFont: font, labelGap: 0, space: narrow ? 70 : 90,
+            values: panel.labels ? (this.time ? clock : log ? plainly : ticks) : () => [], ...(log ? {filter: leading} : {}),
             ...(panel.labels ? {} : {ticks: {show: false}}), ...(plain ? {grid: {show: false}} : {})},
           {...axis, ...(plain ? {grid: {show: false}} : {}), size: narrow ? 46 : 66, gap: 4, space: 20, show: true, values: small ? () => [] :
-            panel.stack ? (u, v) => v.map(p => Math.round(100 * p) + '%') : panel.log ? undefined : ticks,
+            panel.stack ? (u, v) => v.map(p => Math.round(100 * p) + '%') : panel.log ? plainly : ticks,
+            ...(panel.log ? {filter: leading} : {}),
             splits: small ? () => [] : panel.stack ? () => [0, 0.5, 1] : undefined},
         ],
         series,
         legend: {show: !plain, mount: (u, legend) => title.append(legend), markers: {width: 0, fill: (u, i) => (i ? inStyle(panel.series[i - 1].colour) : 'none')}},
-        cursor: {y: !plain, drag: {x: this.time, y: false, setScale: this.time, dist: 4},
+        cursor: {y: !this.time, drag: {x: this.time, y: false, setScale: this.time, dist: 4},
           points: {size: 6, fill: (u, i) => (plain || !i ? 'transparent' : colour(panel.series[i - 1].colour))},
           sync: this.time ? {key: this.place.id, scales: ['x', null], setSeries: false} : undefined,
           bind: {dblclick: () => () => { this.zoom(null); return null; }}},
@@ -146,12 +151,21 @@ const charts = (() => {
       return [a - pad, b + pad];
     }
 
-    reach(a, b, panel) {
+    reach(u, a, b, panel) {
       if (a === null || b === null) return panel.log ? [1, 10] : [0, 1];
       if (panel.log) return [a / 1.15, b * 1.15];
+      // A line that may leave the picture counts while most of the run is in view.
+      const {min: from, max: to} = u.scales.x;
+      if (panel.loose && to - from > 0.5 * (this.whole[1] - this.whole[0])) {
+        const x = this.columns[panel.x];
+        this.columns[panel.loose].forEach((value, i) => {
+          if (x[i] >= from && x[i] <= to && value < a) a = value;
+          if (x[i] >= from && x[i] <= to && value > b) b = value;
+        });
+      }
       if (panel.zero) { a = Math.min(a, 0); b = Math.max(b, 0); }
       const pad = (b - a || Math.abs(a) || 1) * 0.06;
-      return [panel.zero && a === 0 ? 0 : a - pad, panel.zero && b === 0 ? 0 : b + pad];
+      return [panel.zero && a === 0 ? 0 : a - pad, panel.zero && b === 0 ? 0 : Math.min(b + pad, panel.most ?? Infinity)];
     }
 
     // -- moving about ------------------------------------------------------------------------------------------
@@ -220,7 +234,7 @@ const charts = (() => {
     resize() {
       const width = this.width();
       for (const {plot, panel} of this.plots) {
-        if (plot.width !== width) plot.setSize({width, height: panel.height + (panel.labels ? 36 : 0)});
+        if (plot.width !== width) plot.setSize({width, height: panel.height + (panel.labels ? 42 : 0)});
       }
     }
 
@@ -348,12 +362,12 @@ const charts = (() => {
 
     // Time at the cursor, the states there, and the order under it.
     hover(u, panel) {
-      if (u !== this.hovered || !this.time) return;
+      if (u !== this.hovered) return;
       const {left, top, idx} = u.cursor;
       this.tip.hidden = left === undefined || left < 0 || idx === null || idx === undefined;
       if (this.tip.hidden) return;
       const at = this.numbers(panel.x)[idx];
-      const lines = [`${moment(at)} UTC`];
+      const lines = [this.time ? `${moment(at)} UTC` : `${this.spec.label || 'x'}: ${figured(4)(at)}`];
       for (const {panel: other} of this.plots) {
         const states = other.strip;
         if (states && other.x === panel.x) lines.push(`${other.title.toLowerCase()}: ${states.names[this.columns[states.codes][idx]]}`);

@@ -44,7 +44,9 @@ def run_figure(page: Page, run: Run, ledger: Ledger, holding: Holding | None) ->
         _series("net", "bars.equity", "$ink", width=1.7),
         _series("gross", "bars.gross", "$muted", width=1.0),
     ]
+    loose = None
     if holding is not None:
+        loose = "bars.holding"
         columns.add("bars.received", holding.received)
         page.derived["bars.holding"] = ["holding", "bars.price", "bars.received", *holding.terms]
         lines.append(_series("holding the instrument", "bars.holding", "#7c5fd3", width=1.0, dash=[4, 3]))
@@ -52,14 +54,15 @@ def run_figure(page: Page, run: Run, ledger: Ledger, holding: Holding | None) ->
     back = {**states, "strength": _LIGHT}
     unit = f" {run.manifest['currency']}"
     panels = [
-        _panel(f"Equity,{unit}", 250, lines, back=back, labels=True),
+        _panel(f"Equity,{unit}", 250, lines, back=back, labels=True, loose=loose),
         _panel("Regime", 22, strip=states),
         _panel("Gate", 22, strip={"codes": "bars.gate", "names": GATE, "colours": GATE_COLOURS}),
         _panel(
             "Drawdown, % of the peak",
             100,
             [_series("drawdown", "bars.drawdown", LOSS, width=1.2, fill=True)],
-            zero=True,
+            most=0,
+            figures=3,
         ),
         _panel(
             "Position, contracts",
@@ -142,7 +145,12 @@ def trips_figure(trips: list[RoundTrip], strategies: tuple[str, ...], currency: 
     # The tallest is drawn first, so that each shows what it adds.
     centres = ((edges[:-1] + edges[1:]) / 2).tolist()
     panel = _panel("Round trips", 220, series[::-1], x=centres, labels=True, zero=True)
-    return {"x": "number", "label": f"net, {currency}", "panels": [panel]}
+    return {
+        "x": "number",
+        "label": f"net, {currency}",
+        "pad": 0.6 / max(len(centres) - 1, 1),
+        "panels": [panel],
+    }
 
 
 def _panel(title: str, height: int, series: list[Figure] | None = None, **more: Any) -> Figure:
@@ -202,5 +210,6 @@ def _stage_panels(columns: Columns, run: Run) -> list[Figure]:
             110,
             [_series("volatility", volatility, "#7c5fd3", width=1.2)],
             x=x,
+            figures=4,
         ),
     ]

@@ -30,7 +30,7 @@ from engine.report.results import (
     VolatilityResults,
     VolatilityScore,
 )
-from engine.report.tables import show
+from engine.report.tables import length, show
 from features.messages import REGIMES
 
 
@@ -81,7 +81,9 @@ def print_evaluation(results: Results, console: Console | None = None) -> None:
             rows.append(
                 (f"median lag{name}", f"{_median_lag(lags)}; {_missed(lags)}" if len(lags) else "n/a")
             )
-        rows.append(("switches a day", show(r["switches_per_day"], ".2f")))
+        switches = r["switches_per_day"]
+        every = f"; one every {length(86_400 / switches)}" if switches else ""
+        rows.append(("switches a day", show(switches, ".2f") + every))
         _print_table(console, "regimes", ("", ""), rows)
         moments = r["moments"]
         names = dict.fromkeys(name for values in moments.values() for name in values)
@@ -152,7 +154,7 @@ def _regimes(r: RegimeResults, page: Page) -> list[str]:
         tile("True-parameter filter", show(reference, ".1%"), "the best that can be known at the time"),
         tile("Of the attainable", show(ratio, ".3f"), "0.95 or more", reached),
         tile("Lag of a switch", lag, late),
-        tile("Switches a day", show(r["switches_per_day"], ".1f"), "so few that trading them pays"),
+        tile("Switches a day", show(r["switches_per_day"], ".1f"), _between(r["switches_per_day"])),
     ]
     parts = [f"<div class='tiles'>{''.join(tiles)}</div>"]
     if "timeline" in r:
@@ -178,6 +180,15 @@ def _median_lag(lags: np.ndarray) -> str:
     return f"{median:.0f} bar{'s' if median != 1 else ''}" if math.isfinite(median) else "never"
 
 
+def _between(switches: float) -> str:
+    """What so many switches a day mean for whoever trades them."""
+    if not switches:
+        return "the label never changed"
+    return (
+        f"the label holds for {length(86_400 / switches)} on average: what is traded on it must pay by then"
+    )
+
+
 def _missed(lags: np.ndarray) -> str:
     return f"{np.isinf(lags).sum()} of {len(lags)} never seen"
 
@@ -195,13 +206,13 @@ def _confusion(counts: Sequence[Floats]) -> str:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1.0)
     rows: list[list[Cell | str]] = []
     for i, truth in enumerate(REGIMES):
-        row: list[Cell | str] = [Cell(swatch(f"truly {truth}", REGIME_COLOURS[truth]))]
+        row: list[Cell | str] = [Cell(swatch(f"truth: {truth}", REGIME_COLOURS[truth]))]
         for j in range(len(REGIMES)):
             cell = tinted("", share[i, j] if i == j else -share[i, j], 1.0)
             small = f"<span style='color:var(--muted);font-size:11px'> {matrix[i, j]:,.0f}</span>"
             row.append(Cell(f"{share[i, j]:.1%}{small}", background=cell.background))
         rows.append(row)
-    return table(["", *(f"said {name}" for name in REGIMES)], rows)
+    return table(["", *(f"labelled {name}" for name in REGIMES)], rows)
 
 
 def _moments(moments: dict[str, dict[str, float]]) -> str:

@@ -58,7 +58,7 @@ def lags_figure(lags: np.ndarray) -> Figure:
     bars = {"name": "switches", "y": counts.tolist(), "colour": SERIES_COLOURS[0], "kind": "bars"}
     x = ((edges[:-1] + edges[1:]) / 2).tolist()
     panel = {"title": "Switches", "height": 220, "x": x, "series": [bars], "labels": True, "zero": True}
-    return {"x": "number", "label": "bars", "panels": [panel]}
+    return {"x": "number", "label": "bars", "pad": 0.6 / max(len(x) - 1, 1), "panels": [panel]}
 
 
 def model_colours(models: list[str]) -> dict[str, str]:

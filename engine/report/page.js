@@ -67,7 +67,7 @@
       chosen = i;
       place.querySelector('tr.chosen')?.classList.remove('chosen');
       tr.classList.add('chosen');
-      go(list.from[i], list.to[i], list.labels[i], list.pad + 0.15 * (list.to[i] - list.from[i]));
+      go(list.from[i], list.to[i], list.labels[i], list.pad + 0.5 * (list.to[i] - list.from[i]));
     };
     const line = i => {
       const tr = document.createElement('tr');

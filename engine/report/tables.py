@@ -140,7 +140,7 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
                 show(_finite(profit_factor(mine)), ".2f"),
                 amount(float(earned.mean())) if len(mine) else "n/a",
                 amount(float(earned.min())) if len(mine) else "n/a",
-                _length(float(np.median(held))) if len(mine) else "n/a",
+                length(float(np.median(held))) if len(mine) else "n/a",
                 f"{notional[own & maker].sum() / traded:.0%}" if traded else "n/a",
                 f"{slipped[name] / traded * 1e4:+.2f}" if traded else "n/a",
                 f"{net / traded * 1e4:+.2f}" if traded else "n/a",
@@ -171,7 +171,7 @@ def side_table(trips: list[RoundTrip]) -> str:
                 show(_finite(win_rate(mine)), ".1%"),
                 show(_finite(profit_factor(mine)), ".2f"),
                 amount(net / count) if count else "n/a",
-                _length(float(np.median(held))) if count else "n/a",
+                length(float(np.median(held))) if count else "n/a",
             ]
         )
     names = "side,trips,net,gross,fees,funding,win rate,profit factor,mean trip,median hold"
@@ -190,8 +190,8 @@ def drawdown_table(falls: list[Drawdown], end: int) -> str:
                 day(fall.start),
                 day(fall.trough),
                 "not yet" if fall.recovered is None else day(fall.recovered),
-                _length((fall.trough - fall.start) / 1e9),
-                _length((until - fall.start) / 1e9),
+                length((fall.trough - fall.start) / 1e9),
+                length((until - fall.start) / 1e9),
             ]
         )
         spans.append((fall.start // 10**6, until // 10**6, f"drawdown of {fall.depth:.2%}"))
@@ -201,14 +201,14 @@ def drawdown_table(falls: list[Drawdown], end: int) -> str:
 def trip_list(page: Page, run: Run, trips: list[RoundTrip]) -> str:
     """Every closed round trip, the latest ``ROWS``."""
     kept = trips[-ROWS:]
-    names, span = run.strategies, run.manifest["end"] - run.manifest["start"]
+    names = run.strategies
     rows = [
         [
             _second(t.opened),
             _second(t.closed),
             names[t.strategy],
             "long" if t.side > 0 else "short",
-            _length((t.closed - t.opened) / 1e9),
+            length((t.closed - t.opened) / 1e9),
             *(amount(value) for value in (t.net, t.gross, t.fees, t.funding)),
         ]
         for t in kept
@@ -222,7 +222,7 @@ def trip_list(page: Page, run: Run, trips: list[RoundTrip]) -> str:
         for t in kept
     ]
     header = ["opened (UTC)", "closed", "strategy", "side", "held", "net", "gross", "fees", "funding"]
-    return page.rows("trips-list", header, rows, spans, max(span // 200, 1) // 10**6 + 1)
+    return page.rows("trips-list", header, rows, spans, _pad(run))
 
 
 def funnel(run: Run, figures: dict[str, Any]) -> str:
@@ -319,13 +319,18 @@ def decision_list(page: Page, run: Run) -> str:
         )
         at = d["ts"] // 10**6
         spans.append((at, at, f"{d['strategy']}: {d['action']}"))
-    span = run.manifest["end"] - run.manifest["start"]
-    return page.rows("decisions", _COLUMNS.split(","), rows, spans, max(span // 60, 1) // 10**6 + 1)
+    return page.rows("decisions", _COLUMNS.split(","), rows, spans, _pad(run))
 
 
 def show(value: float | None, form: str, unit: str = "") -> str:
     """``value`` in its form and unit, or n/a."""
     return "n/a" if value is None or value != value else format(value, form) + unit
+
+
+def _pad(run: Run) -> int:
+    """Sixty bars in ms: what a click on a row shows on either side of its moment."""
+    gaps = np.diff(integers(run.equity, "ts"))
+    return int(60 * np.median(gaps)) // 10**6 + 1 if len(gaps) else 60_000
 
 
 def _second(ns: int) -> str:
@@ -347,7 +352,8 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
+    """A duration in its largest fitting unit."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

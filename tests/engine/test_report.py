@@ -392,6 +392,30 @@ def test_bars_of_lags_lie_about_whole_numbers(longest, width):
     assert sum(counts) == 3 * (longest + 1)
 
 
+def test_switches_a_day_are_said_in_plain_words(tmp_path):
+    for switches, often, held in (
+        (9.6, "9.60; one every 2.5 h", "holds for 2.5 h on average"),
+        (0.0, "0.00", "never changed"),
+    ):
+        results = fake_results(bars=300)
+        results["regimes"]["switches_per_day"] = switches
+        console = Console(width=80, record=True, file=io.StringIO())
+        print_evaluation(results, console)
+        assert re.search(rf"switches a day +│ +{often}", console.export_text())
+        assert held in write_evaluation(results, tmp_path / "a.html").read_text()
+
+
+def test_tiles_without_a_figure_are_left_out(tmp_path):
+    fake_run(tmp_path, bars=600)  # ten hours: no ratio of returns
+    text = write_report(tmp_path).read_text()
+    tiles = text[text.index("class='tiles'") : text.index("<h2>The run")]
+    assert "Sharpe" not in tiles
+    assert "n/a" not in tiles
+    assert "Net return" in tiles
+    fake_run(tmp_path, bars=1_500)
+    assert ">Sharpe<" in write_report(tmp_path).read_text().replace("</i>", ">")
+
+
 def test_months_by_hand(tmp_path):
     day = 86_400 * 10**9
     fake_run(tmp_path, bars=90, bar_ns=day)
