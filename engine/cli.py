@@ -112,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="also judge the regime detector on N more synthetic markets",
     )
+    p = _command(commands, "report", _report, "make a run folder's report anew", as_json=True)
+    p.add_argument("run_folder", type=Path, metavar="RUN", help="run folder, such as one that backtest named")
     audit = commands.add_parser("audit", help="prove that nothing looks ahead")
     actions = audit.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     p = _command(
@@ -286,6 +288,18 @@ def _backtest(arguments: argparse.Namespace) -> int:
         print(f"beaufort: {refused}", file=sys.stderr)
         return 1
     return 0 if complete else 130
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from engine.report import print_summary, summary, write_report
+
+    result = summary(arguments.run_folder)
+    path = write_report(arguments.run_folder)
+    if arguments.json:
+        _print_json(result)
+    else:
+        print_summary(result)
+    _say(str(path))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

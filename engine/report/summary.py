@@ -135,53 +135,65 @@ def books_differ(figures: dict[str, Any]) -> str | None:
 
 
 def print_summary(figures: dict[str, Any], console: Console | None = None) -> None:
-    """Print ``figures`` as a table, net first and never without gross."""
+    """Print ``figures`` as a table, net first and never without gross, under what is wrong with the run."""
     console = console or Console()
-    money = figures["currency"]
-    table = Table(
-        title=Text(f"{figures['run']} ({figures['mode']})"), show_header=False, title_justify="left"
+    money, error = figures["currency"], figures["sharpe_error"]
+    to, about = ("->", "+/-") if console.options.ascii_only else ("→", "±")
+    console.print(Text(f"{figures['run']} ({figures['mode']})", style="bold"), soft_wrap=True)
+    for label, sentence in _remarks(figures):
+        console.print(Text.assemble((f"{label}: ", "bold red"), sentence), soft_wrap=True)
+    table = Table(show_header=False)
+    table.add_column(style="dim", overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+
+    def row(name: str, value: str, style: str = "", last: bool = False) -> None:
+        table.add_row(Text(name, style=style), Text(value, style=style), end_section=last)
+
+    row("net PnL", f"{amount(figures['net_pnl'])} {money}  ({_show(figures['return'], '+.2%')})", "bold")
+    row("  gross PnL", f"{amount(figures['gross_pnl'])} {money}")
+    row("  fees", f"{amount(figures['fees'])} {money}")
+    row("  funding", f"{amount(figures['funding'])} {money}")
+    row("holding the instrument", _show(figures["holding_return"], "+.2%"), last=True)
+    row(
+        "Sharpe (365 d)", _show(figures["sharpe"], ".2f") + ("" if error is None else f" {about} {error:.2f}")
     )
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    if not figures["complete"]:
-        table.add_row(
-            Text("incomplete", style="bold red"), "the run was stopped; figures cover what it reached"
-        )
-    if figures["liquidated"] is not None:
-        when = format_time(figures["liquidated"])
-        table.add_row(Text("liquidated", style="bold red"), f"{when}: equity met maintenance margin")
-    if differ := books_differ(figures):
-        table.add_row(Text("books differ", style="bold red"), Text(differ))
-    net = figures["net_pnl"]
-    share = f"  ({_show(figures['return'], '+.2%')})"
-    table.add_row(Text("net PnL", style="bold"), Text(f"{amount(net)} {money}{share}", style="bold"))
-    table.add_row("  gross PnL", f"{amount(figures['gross_pnl'])} {money}")
-    table.add_row("  fees", f"{amount(figures['fees'])} {money}")
-    table.add_row("  funding", f"{amount(figures['funding'])} {money}", end_section=True)
-    error = figures["sharpe_error"]
-    table.add_row(
-        "Sharpe (365 d)", _show(figures["sharpe"], ".2f") + (f" ± {error:.2f}" if error is not None else "")
-    )
-    table.add_row("max drawdown", _show(figures["max_drawdown"], ".2%"))
-    table.add_row(f"win rate of {figures['round_trips']} round trips", _show(figures["win_rate"], ".1%"))
-    table.add_row("profit factor", _show(figures["profit_factor"], ".2f"), end_section=True)
+    row("max drawdown", _show(figures["max_drawdown"], ".2%"))
+    row(f"win rate of {figures['round_trips']:,} round trips", _show(figures["win_rate"], ".1%"))
+    row("profit factor", _show(figures["profit_factor"], ".2f"), last=True)
     for label in LABELS:
         spent, earned = figures["time_in_regime"][label], figures["pnl_by_regime"][label]
         if spent or earned:
-            table.add_row(f"{label} ({spent:.0%} of time), net", amount(earned))
+            row(f"{label} ({spent:.0%} of time), net", amount(earned))
     for name, earned in figures["pnl_by_strategy"].items():
-        table.add_row(Text(f"{name}, net"), amount(earned))
+        row(f"{name}, net", amount(earned))
     table.add_section()
-    counts = f"{figures['decisions']:,} → {figures['acted']:,} → {figures['orders']:,} → {figures['fills']:,}"
-    table.add_row("decisions → acted → orders → fills", counts)
-    if refused := figures["orders_refused"]:
-        table.add_row("orders refused", Text(counted(refused)))
-    if refused := figures["changes_refused"]:
-        table.add_row("changes of orders refused", Text(counted(refused)))
+    row(f"decisions {to} acted", f"{figures['decisions']:,} {to} {figures['acted']:,}")
+    row(f"orders {to} fills", f"{figures['orders']:,} {to} {figures['fills']:,}")
+    for title, found in (
+        ("orders refused", figures["orders_refused"]),
+        ("changes of orders refused", figures["changes_refused"]),
+    ):
+        if found:
+            row(title, f"{sum(found.values()):,}")
+        for reason, count in found.items():
+            row(f"  {reason}", f"{count:,}")
     pace = f"  ({figures['events'] / figures['wall_s']:,.0f}/s)" if figures["wall_s"] else ""
-    table.add_row("events", f"{figures['events']:,}{pace}")
-    table.add_row("fingerprint", figures["fingerprint"][:16])
+    row("events", f"{figures['events']:,}{pace}")
+    row("fingerprint", figures["fingerprint"][:16])
     console.print(table)
+
+
+def _remarks(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """What whoever reads the figures has to know first."""
+    remarks = []
+    if not figures["complete"]:
+        remarks.append(("incomplete", "the run was stopped; figures cover what it reached"))
+    if figures["liquidated"] is not None:
+        when = format_time(figures["liquidated"])
+        remarks.append(("liquidated", f"{when}: equity met maintenance margin"))
+    if differ := books_differ(figures):
+        remarks.append(("books differ", differ))
+    return remarks
 
 
 def amount(value: float) -> str:

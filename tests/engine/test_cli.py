@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import small_market
+from fake_run import fake_run
 
 from engine.cli import main
 from engine.config import RunConfig, to_toml
@@ -207,6 +208,16 @@ def test_train_and_backtest_say_what_they_did_in_json(file: str, capsys: pytest.
     told = json.loads(capsys.readouterr().out)
     assert told["decisions"] == 1200
     assert told["complete"] is True
+
+
+def test_a_report_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_run(tmp_path / "run", bars=200)
+    assert _run("report", str(tmp_path / "run"), "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
+    assert _run("report", str(tmp_path)) == 2
+    assert "not a run folder: it has no manifest.json" in capsys.readouterr().err
 
 
 def test_an_audit_with_a_leak_exits_with_1(

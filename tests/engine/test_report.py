@@ -195,6 +195,25 @@ def test_terminal_table_shows_net_before_gross(run_folder):
     assert text.index("net PnL") < text.index("gross PnL") < text.index("Sharpe")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_the_terminal_table_fits_eighty_columns_in_any_encoding(tmp_path, encoding):
+    folder = tmp_path / "a-run-with-quite-a-long-name-20261125T132505Z"
+    fake_run(folder, bars=1_500, names=("momentum", "a-strategy-with-a-long-name-of-its-own"), complete=False)
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding)
+    print_summary(summary(folder), Console(file=file, width=80))
+    file.flush()
+    lines = raw.getvalue().decode(encoding).splitlines()
+    assert lines[0] == f"{folder.name} (replay)"
+    assert lines[1].startswith("incomplete: ")
+    table = lines[2:]
+    assert len({len(line) for line in table}) == 1
+    assert len(table[0]) <= 80
+    assert sum("a-strategy-with-a-long-name-of-its-own, net" in line for line in table) == 1
+    counts = "orders -> fills" if encoding == "ascii" else "orders → fills"
+    assert sum(counts in line for line in table) == 1
+
+
 def test_report_stands_alone(run_folder):
     about, _, text = opened(write_report(run_folder))
     assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", text)
