@@ -26,10 +26,9 @@ def market(folder: Path, minutes: int, rate: float = 1.0) -> Market:
         1 is about 90 events a second.
     """
     training, models, catalog = folder / "training", folder / "models", folder / f"market-{minutes}-{rate:g}"
-    hour = 60 * _MINUTE
-    synthesize(SynthSettings(seed=1, start=_TRAINING, duration=hour, funding_interval=hour), training)
+    synthesize(SynthSettings(seed=1, start="2026-01-04", duration="1h", funding_interval="1h"), training)
     synthesize(
-        SynthSettings(seed=2, start=_TRADED, duration=minutes * _MINUTE, rate=rate, funding_interval=hour),
+        SynthSettings(seed=2, start="2026-01-05", duration=f"{minutes}m", rate=rate, funding_interval="1h"),
         catalog,
     )
     config = _config(catalog, training, models, _TRADED + minutes * _MINUTE)

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from catalogs.instruments import InstrumentSettings
 from catalogs.layout import bar_type_of
-from features.settings import Duration, Settings
+from features.settings import Duration, Settings, default
 
 Unit = Literal["s", "ms", "us", "ns", "timestamp"]
 Cell = str | int | float | bool
@@ -51,8 +51,8 @@ class TimeSettings(Settings):
     init_unit: Unit | None = None
     stamp: Literal["instant", "open", "close"] = "instant"
     period: Duration | None = None
-    delay: Duration = 0
-    max_late: Duration = 60_000_000_000
+    delay: Duration = default("0s")
+    max_late: Duration = default("1m")
     sort: bool = False
 
     @model_validator(mode="after")
@@ -357,7 +357,7 @@ class SnapshotsTable(TableSettings):
     kind: Literal["book_snapshots"]
     levels: Levels
     sequence: str | None = None
-    gap: Duration = 10_000_000_000
+    gap: Duration = default("10s")
     price_scale: Scale = 1.0
     size_scale: Scale = 1.0
 

@@ -6,11 +6,10 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, model_validator
 
 from catalogs.instruments import PerpetualSettings, SpotSettings
-from features.settings import Duration, Settings, Time, parse_time
+from features.settings import Duration, Settings, Time, default, format_duration, format_time
 
 BP = 1e-4
 SECOND = 1_000_000_000
-MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Span = Annotated[Duration, Field(gt=0)]
@@ -45,7 +44,7 @@ class RegimeSettings(Settings):
 class TrendSettings(RegimeSettings):
     """A trend: steady drift, order flow that leans with it. Signs are those of a trend up."""
 
-    dwell: _Span = 6 * MINUTE
+    dwell: _Span = default("6m")
     volatility: PositiveFloat = 1.25
     drift: float = 0.12
     flow: _Lean = 0.3
@@ -54,14 +53,14 @@ class TrendSettings(RegimeSettings):
 class ChopSettings(RegimeSettings):
     """Chop: calm, returning to a slowly moving fair value."""
 
-    dwell: _Span = 8 * MINUTE
+    dwell: _Span = default("8m")
     volatility: PositiveFloat = 0.65
 
 
 class StressSettings(RegimeSettings):
     """Stress: short and violent, with jumps and liquidations, falling a little more than rising."""
 
-    dwell: _Span = 150 * SECOND
+    dwell: _Span = default("150s")
     volatility: PositiveFloat = 4.0
     drift: float = -0.02
 
@@ -130,8 +129,8 @@ class SynthSettings(Settings):
     """
 
     seed: Annotated[int, Field(ge=0)] = 1
-    start: Time = parse_time("2026-01-05")
-    duration: _Span = 2 * HOUR
+    start: Time = default("2026-01-05")
+    duration: _Span = default("2h")
     instrument: PerpetualSettings = PerpetualSettings(
         id="BTCUSDT-PERP.SIM",
         base="BTC",
@@ -147,16 +146,16 @@ class SynthSettings(Settings):
     chop: ChopSettings = ChopSettings()
     stress: StressSettings = StressSettings()
     dwell_shape: PositiveFloat = 2.5
-    dwell_minimum: _Span = 30 * SECOND
+    dwell_minimum: _Span = default("30s")
     chop_to_trend: _Share = 0.65
     trend_to_chop: _Share = 0.65
     stress_to_chop: _Share = 0.6
-    reversion: _Span = 2 * MINUTE
+    reversion: _Span = default("2m")
     leverage: Annotated[float, Field(ge=-1, le=1)] = -0.6
     volatility_fast: Annotated[float, Field(ge=0)] = 0.2
-    volatility_fast_time: _Span = 20 * SECOND
+    volatility_fast_time: _Span = default("20s")
     volatility_slow: Annotated[float, Field(ge=0)] = 0.12
-    volatility_slow_time: _Span = 15 * MINUTE
+    volatility_slow_time: _Span = default("15m")
     tail: Annotated[float, Field(gt=2)] = 5.0
     jumps: Annotated[float, Field(ge=0)] = 0.01
     jump_size: Annotated[float, Field(ge=0)] = 1.7
@@ -165,10 +164,10 @@ class SynthSettings(Settings):
     cross_excitation: _Share = 0.1
     trade_size: PositiveFloat = 0.03
     level_size: PositiveFloat = 0.5
-    funding_interval: _Span = 8 * HOUR
+    funding_interval: _Span = default("8h")
     open_interest: PositiveFloat = 50_000.0
-    latency: Annotated[Duration, Field(ge=0)] = 2 * SECOND // 1000
-    publication_delay: Annotated[Duration, Field(ge=0)] = 3 * SECOND
+    latency: Duration = default("2ms")
+    publication_delay: Duration = default("3s")
 
     @model_validator(mode="after")
     def _check(self) -> "SynthSettings":
@@ -176,11 +175,14 @@ class SynthSettings(Settings):
             raise ValueError(
                 f"instrument {self.instrument.id}: only linear contracts of multiplier 1 are simulated"
             )
-        for name in ("start", "duration"):
-            if getattr(self, name) % SECOND:
-                raise ValueError(f"{name}: {getattr(self, name)} ns is not a whole number of seconds")
+        if self.start % SECOND:
+            raise ValueError(f"start {format_time(self.start)} is not a whole second")
+        if self.duration % SECOND:
+            raise ValueError(f"duration {format_duration(self.duration)} is not a whole number of seconds")
         if self.funding_interval % (60 * SECOND):
-            raise ValueError(f"funding_interval: {self.funding_interval} ns is not a whole number of minutes")
+            raise ValueError(
+                f"funding_interval {format_duration(self.funding_interval)} is not a whole number of minutes"
+            )
         if self.excitation + self.cross_excitation > 0.9:
             raise ValueError(
                 f"excitation + cross_excitation is {self.excitation + self.cross_excitation}:"

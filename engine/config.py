@@ -1,9 +1,6 @@
-"""Run configs: TOML files read into typed models, with every error of a file listed at once."""
+"""Run configs: everything one run needs, as typed settings."""
 
-import difflib
-import json
 import os
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,8 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pydantic
-import tomli_w
 from nautilus_trader.model import BarType, InstrumentId, Money
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -20,33 +15,49 @@ import regimes
 import strategies
 import volatility
 from engine.errors import BeaufortError
+from engine.reading import load_settings, settings_from, to_toml
 from features.bars import BarSpec, ExternalBars
 from features.registry import choose
-from features.settings import Duration, Settings, Time, format_time
+from features.settings import (
+    Duration,
+    Integer,
+    Probability,
+    Settings,
+    Time,
+    default,
+    format_time,
+    unit,
+)
 from strategies import forecasters
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
 
+__all__ = ["RunConfig", "load_config", "load_settings", "output_folder", "settings_from", "to_toml"]
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A name a config makes up: it stands in feature names and in the ids of Nautilus components."""
 
-_MOST_FEE = Decimal("0.05")
+_MOST_FEE = Decimal("0.01")
+Fee = Annotated[Decimal, unit("fraction of notional, 0.0005 is 5 bps")]
 
 
 class StreamSettings(Settings):
-    """One instrument's feeds.
-
-    ``book``: ``"deltas"`` keeps an L2 book, ``"quotes"`` the best bid and ask, ``"none"`` for bars alone.
-    ``bars``: the bar type of external bars, such as ``"XBTUSD-PERP.BITMEX-1-MINUTE-LAST-EXTERNAL"``.
-    """
+    """One instrument's feeds."""
 
     instrument: str
+    """Its id in the catalog, such as ``"BTCUSDT-PERP.BINANCE"``."""
     book: Literal["deltas", "quotes", "none"] = "deltas"
+    """An L2 book (deltas), the best bid and ask (quotes), or none, for trades or bars alone."""
     trades: bool = True
+    """Whether its trades are read."""
     mark: bool = False
+    """Whether features may read its mark price."""
     index: bool = False
+    """Whether features may read its index price."""
     funding: bool = False
+    """Whether features may read its funding rate."""
     bars: str | None = None
+    """Bar type of external bars, such as ``"XBTUSD-PERP.BITMEX-1-MINUTE-LAST-EXTERNAL"``."""
 
     @field_validator("instrument")
     @classmethod
@@ -65,16 +76,16 @@ class StreamSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Where the data is and which of it is read.
-
-    The stream named by ``trade`` is traded; the others only inform. ``series`` maps a name used in features
-    to ``"<series>/<id>"`` in the catalog.
-    """
+    """Where the data is and which of it is read."""
 
     catalog: Path
+    """Folder of the catalog, as ``beaufort data import`` writes it."""
     trade: str
+    """The stream that is traded; the others only inform."""
     streams: dict[Name, StreamSettings]
+    """The instruments that are read, each under a name of your own that features use (``basis@spot``)."""
     series: dict[Name, str] = Field(default={})
+    """Slow series: a name used in features, and its ``"<series>/<id>"`` in the catalog."""
 
     @field_validator("streams")
     @classmethod
@@ -123,24 +134,30 @@ class DataSettings(Settings):
 class VenueSettings(Settings):
     """The simulated venue of a backtest or a sandbox session.
 
-    Fees are fractions of notional, negative where the venue pays them. ``queue_position`` makes limit orders
-    wait until trades have gone through what stood before them at their price; it needs trades, and bars have
-    none. What our orders took from a level stays taken until the level's size changes, and a trade fills all
-    of them together by no more than its size. ``liquidation`` closes everything at market, and ends trading
-    for good, at the close of the first bar in which equity came down to the instrument's maintenance margin.
-    ``fill_probability`` is the chance that a touched limit order fills, ``slip_probability`` that a taker
-    slips one tick (best bid/ask feeds and bars).
+    What our orders took from a level stays taken until the level's size changes, and a trade fills all of
+    them together by no more than its size.
     """
 
     starting_balance: str = "100000 USDT"
-    maker_fee: Decimal = Decimal("0.0002")
-    taker_fee: Decimal = Decimal("0.0005")
-    latency: Annotated[Duration, Field(ge=0)] = 5_000_000
-    default_leverage: Decimal = Field(default=Decimal(10), gt=0)
+    """Amount and currency; that in which the traded instrument is settled."""
+    maker_fee: Fee = Decimal("0.0002")
+    """Of orders that rested; negative where the venue pays it."""
+    taker_fee: Fee = Decimal("0.0005")
+    """Of orders that took."""
+    latency: Duration = default("5ms", most="1m")
+    """From sending an order, a change or a cancellation to its arrival at the venue."""
+    default_leverage: Annotated[Decimal, unit("times")] = Field(default=Decimal(10), gt=0, le=1_000)
+    """Leverage that the venue's margin is computed with."""
     queue_position: bool = True
+    """Whether limit orders wait until trades have gone through what stood before them at their price; bars
+    have no trades."""
     liquidation: bool = True
-    fill_probability: float = Field(default=1.0, ge=0, le=1)
-    slip_probability: float = Field(default=0.0, ge=0, le=1)
+    """Whether everything is closed, and trading ends for good, once equity came down to the instrument's
+    maintenance margin."""
+    fill_probability: Probability = Field(default=1.0, ge=0, le=1)
+    """Chance that a touched limit order fills (best bid/ask feeds and bars)."""
+    slip_probability: Probability = Field(default=0.0, ge=0, le=1)
+    """Chance that a taker slips one tick (best bid/ask feeds and bars)."""
 
     @field_validator("maker_fee", "taker_fee")
     @classmethod
@@ -164,14 +181,18 @@ class ScheduleSettings(Settings):
     """Walk-forward: a bundle every ``step``, each fitted on the ``window`` before it."""
 
     window: Annotated[Duration, Field(gt=0)]
+    """How much time each fit sees."""
     step: Annotated[Duration, Field(gt=0)]
+    """Time from one fit to the next."""
 
 
 class SpanSettings(Settings):
     """A stretch of market time."""
 
     start: Time
+    """Where it begins."""
     end: Time
+    """Where it ends; nothing at or after this moment belongs to it."""
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> typing.Self:
@@ -182,58 +203,48 @@ class SpanSettings(Settings):
 
 
 class TrainSettings(SpanSettings):
-    """The training span, and where bundles go. Nothing at or after ``end`` is read.
-
-    ``catalog``: train on another catalog than is traded, one with the same instruments.
-    """
+    """The training span, and where bundles go. Nothing at or after ``end`` is read."""
 
     bundles: Path
+    """Folder that the fitted models are written to and read from."""
     catalog: Path | None = None
+    """Train on another catalog than is traded, one with the same instruments."""
     valid_to: Time | None = None
+    """Until when the last bundle may speak; absent: until replaced, with a schedule to the backtest's end."""
     schedule: ScheduleSettings | None = None
+    """Fit anew as time goes on; without it there is one fit."""
 
 
 class BacktestSettings(SpanSettings):
     """The span that is traded. Data is read from ``warmup`` before ``start`` so that features are ready."""
 
-    warmup: Annotated[Duration, Field(ge=0)] = 600 * 10**9
+    warmup: Duration = default("10m", most="366d")
+    """How long before ``start`` data is read, so that features and models are ready."""
     runs: Path = Path("runs")
+    """Where run folders are made."""
 
 
 class LiveSettings(Settings):
-    """A live session with simulated execution: which venue's data, and what is remembered between sessions.
-
-    Parameters
-    ----------
-    adapter : str
-        The venue; every stream must be an instrument of it.
-    product : str
-        Which of its markets: linear or inverse perpetuals, or spot.
-    environment : str
-        ``"testnet"`` reads the venue's test market.
-    base_url_http, base_url_ws : str, optional
-        Other addresses than the venue's own.
-    instruments : Path, optional
-        A catalog with the instruments' definitions; without it the venue is asked.
-    connect_timeout : duration
-        How long the venue may take to answer.
-    state : Path
-        Folder of the file ``<name>.npz`` that a session leaves for the next; without that file it starts
-        anew.
-    resume_within : duration
-        Features and models go on from the file if its last bar is no older than this; else they warm up
-        again.
-    """
+    """A live session with simulated execution: whose data, and what is remembered between sessions."""
 
     adapter: Literal["binance", "bybit", "okx", "hyperliquid"]
+    """The venue; every stream must be an instrument of it."""
     product: Literal["linear", "inverse", "spot"] = "linear"
+    """Which of its markets: linear or inverse perpetuals, or spot."""
     environment: Literal["live", "testnet"] = "live"
+    """``"testnet"`` reads the venue's test market."""
     base_url_http: str | None = None
+    """Another address than the venue's own."""
     base_url_ws: str | None = None
+    """Another address than the venue's own."""
     instruments: Path | None = None
-    connect_timeout: Duration = 30 * 10**9
+    """A catalog with the instruments' definitions; without it the venue is asked."""
+    connect_timeout: Duration = default("30s", positive=True, most="1h")
+    """How long the venue may take to answer."""
     state: Path = Path("runs/live-state")
-    resume_within: Duration = 300 * 10**9
+    """Folder of the file ``<name>.npz`` that a session leaves for the next; without it one starts anew."""
+    resume_within: Duration = default("5m", most="30d")
+    """Features and models go on from that file if its last bar is no older; else they warm up again."""
 
 
 class RunConfig(Settings):
@@ -242,21 +253,36 @@ class RunConfig(Settings):
     Relative paths start at the folder the command is run in, not at the config's.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(default=7, ge=0, lt=2**63)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Names the run and its folders."""
+    seed: Annotated[Integer, unit("any")] = Field(default=7, ge=0, lt=2**63)
+    """Of everything random: fits and the venue's luck."""
     data: DataSettings
+    """Where the data is and which of it is read."""
     bars: BarSpec
+    """When a bar closes."""
     features: tuple[str, ...] = ()
+    """Features to compute beside those that the models read; see ``beaufort features --list``."""
     regime: Annotated[regimes.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    """What kind of market it is."""
     volatility: Annotated[volatility.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    """How far prices will move."""
     gate: GateSettings = GateSettings()
+    """When risk goes off and comes back."""
     forecast: Annotated[forecasters.union(), Field(discriminator="kind")] | None = None  # type: ignore[valid-type]
+    """Which way prices will move; without it nobody forecasts direction."""
     strategies: dict[Name, Annotated[strategies.union(), Field(discriminator="kind")]]  # type: ignore[valid-type]
+    """Who trades in which regime, each under a name of your own."""
     risk: RiskSettings = RiskSettings()
+    """Limits that hold for every strategy."""
     venue: VenueSettings = VenueSettings()
+    """The simulated venue."""
     train: TrainSettings
+    """What the models are fitted on."""
     backtest: BacktestSettings
+    """What is traded."""
     live: LiveSettings | None = None
+    """A live session, of ``beaufort live`` alone."""
 
     @field_validator("bars")
     @classmethod
@@ -310,38 +336,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return load_settings(RunConfig, path, overrides)
 
 
-def load_settings[T: Settings](model: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
-    """Read a TOML file into ``model``; see ``load_config``."""
-    try:
-        tree = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise BeaufortError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BeaufortError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BeaufortError(f"{path}: not valid TOML: {error}") from None
-    return settings_from(model, str(path), tree, overrides)
-
-
-def settings_from[T: Settings](
-    model: type[T], origin: str, tree: dict[str, Any], overrides: Sequence[str]
-) -> T:
-    """``tree`` with ``overrides`` applied, as ``model``; ``origin`` names the source in errors."""
-    for override in overrides:
-        _apply(tree, override)
-    try:
-        return model.model_validate(tree)
-    except pydantic.ValidationError as error:
-        problems = [_describe(model, e) for e in error.errors()]
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise BeaufortError("\n".join([f"{origin}: {count}", *(f"  {p}" for p in problems)])) from None
-
-
-def to_toml(settings: Settings) -> str:
-    """The resolved settings, defaults included, as TOML that reads back to the same."""
-    return tomli_w.dumps(json.loads(settings.model_dump_json(exclude_none=True)))
-
-
 def output_folder(key: str, path: Path) -> Path:
     """``path``, made if it is not there.
 
@@ -358,85 +352,3 @@ def output_folder(key: str, path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise BeaufortError(f"{key} = '{path}': nothing may be written there")
     return path
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise BeaufortError(f"--set {override!r}: write path.to.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string, so that --set name=abc needs no quotes
-    *parents, last = key.strip().split(".")
-    node = tree
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise BeaufortError(f"--set {override!r}: {parent!r} is a value, not a table")
-    node[last] = value
-
-
-def _describe(model: type[Settings], error: Any) -> str:
-    loc = error["loc"]
-    place, _ = _walk(model, loc)
-    if error["type"] == "extra_forbidden":
-        table, members = _walk(model, loc[:-1])
-        known = _keys(members)
-        others = [m for m in _walk(model, loc[:-2])[1] if loc[-1] in m.model_fields and m not in members]
-        kinds = [tag for other in others for tag in _tags(other)]
-        if kinds and any(loc[-2] in _tags(member) for member in members):
-            whole = f"--set '{table}={{kind=\"{loc[-2]}\"}}'"
-            belongs = " and ".join(repr(kind) for kind in kinds)
-            return f"{place}: belongs to kind {belongs}, not {loc[-2]!r}; to set the whole table: {whole}"
-        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"{place}: unknown key; {hint}"
-    if error["type"] == "missing":
-        return f"{place}: missing; this key is required"
-    if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
-        return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
-    message = error["msg"].removeprefix("Value error, ")
-    value = error["input"]
-    shown = "" if isinstance(value, dict | list | tuple) or repr(value) in message else f" (got {value!r})"
-    return f"{place}: {message}{shown}" if place else f"{message}{shown}"
-
-
-def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[type[Settings]]]:
-    """``loc`` as it is written in the file, and the models that may stand there; pydantic also puts tags of
-    unions into it."""
-    written: list[str] = []
-    for part in loc:
-        while typing.get_origin(model) is Annotated:
-            model = typing.get_args(model)[0]
-        arguments = [a for a in typing.get_args(model) if a is not Ellipsis]
-        members = _members(model)
-        tagged = [member for member in members if part in _tags(member)]
-        if typing.get_origin(model) in (dict, tuple, list):
-            model = arguments[-1]
-        elif tagged and len(members) > 1:
-            model = tagged[0]
-            continue
-        else:
-            field = next((m.model_fields[part] for m in members if part in m.model_fields), None)
-            model = field.annotation if field else None
-        written.append(str(part))
-    return ".".join(written), _members(model)
-
-
-def _keys(members: list[type[Settings]]) -> list[str]:
-    return [name for member in members for name in member.model_fields]
-
-
-def _members(model: Any) -> list[type[Settings]]:
-    if isinstance(model, type):
-        return [model] if issubclass(model, Settings) else []
-    if isinstance(model, typing.TypeAliasType):
-        return _members(model.__value__)
-    return [member for argument in typing.get_args(model) for member in _members(argument)]
-
-
-def _tags(model: type[Settings]) -> tuple[Any, ...]:
-    """The values of ``kind`` that mean ``model``, whether or not it has a default."""
-    return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()

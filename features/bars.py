@@ -11,16 +11,15 @@ from pydantic import Field, field_validator
 
 from features.contract import COIN, Contract, value, volume
 from features.events import EVENT, EventKind
-from features.settings import Duration, Settings, format_duration
+from features.settings import Duration, Number, Settings, default, format_duration, unit
 
 _FUZZ = 1e-12  # of a bar's size: ten trades of 0.01 are a bar of 0.1, though not as floats
 _TRADES = (int(EventKind.TRADE_BUY), int(EventKind.TRADE))
 
 
 class _Bars(Settings):
-    """``grace``: how long after its end a bar is closed, so that late events of live queues still find it."""
-
-    grace: Duration = 100_000_000
+    grace: Duration = default("100ms", most="1m")
+    """How long after its end a bar is closed, so that late events of live queues still find it."""
 
     def closes(self, contract: Contract = COIN) -> "BarCloses":
         """The closes of a merged event array, chunk by chunk; ``contract`` is what is traded."""
@@ -35,7 +34,9 @@ class ClockBars(_Bars):
     """A bar every ``interval``, at its multiples since the epoch, also when nothing happened."""
 
     kind: Literal["clock"] = "clock"
-    interval: Duration = 10**9
+    """Bars by the clock."""
+    interval: Duration = default("1s")
+    """Length of a bar, 100ms to 1h."""
 
     @field_validator("interval")
     @classmethod
@@ -52,7 +53,8 @@ class ClockBars(_Bars):
 
 
 class _EventBars(_Bars):
-    size: float = Field(gt=0)
+    size: Annotated[Number, unit("contracts (volume), settlement currency (dollar)")] = Field(gt=0, le=1e15)
+    """What must have traded on the traded stream until a bar closes."""
     by_value: ClassVar[bool]
 
     def closes(self, contract: Contract = COIN) -> "TradeCounter":
@@ -63,6 +65,7 @@ class VolumeBars(_EventBars):
     """A bar whenever ``size`` of the base currency (``features.contract``) has been traded."""
 
     kind: Literal["volume"] = "volume"
+    """Bars by traded volume."""
     by_value: ClassVar[bool] = False
 
     def describe(self) -> str:
@@ -73,6 +76,7 @@ class DollarBars(_EventBars):
     """A bar whenever ``size`` of the quote currency (``features.contract``) has been traded."""
 
     kind: Literal["dollar"] = "dollar"
+    """Bars by traded value."""
     by_value: ClassVar[bool] = True
 
     def describe(self) -> str:
@@ -86,7 +90,9 @@ class ExternalBars(_Bars):
     """
 
     kind: Literal["external"] = "external"
-    interval: Duration = 60 * 10**9
+    """Bars as a vendor or venue made them."""
+    interval: Duration = default("1m", positive=True, most="1d")
+    """Their length, which must be that of the stream's bar type."""
 
     def closes(self, contract: Contract = COIN) -> "BarCloses":
         return TradeTimes()

@@ -9,13 +9,13 @@ import io
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from features.onnx_window import inference_session
-from features.settings import Settings
+from features.settings import Integer, Number, Settings, unit
 
 OPSET = 17
 _EVALUATION_BATCH = 1024
@@ -24,19 +24,22 @@ _EVALUATION_BATCH = 1024
 class TrainingSettings(Settings):
     """How a network is trained: AdamW on mini-batches of windows, until a later slice of time no longer
     improves.
-
-    ``samples``: windows drawn at random for an epoch; neighbouring windows are nearly the same, so a large
-    span needs no more. ``patience``: epochs without improvement after which training stops; the best epoch's
-    weights are kept.
     """
 
-    epochs: int = Field(default=30, ge=1)
-    samples: int = Field(default=16_384, ge=1)
-    batch: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    gradient_norm: float = Field(default=1.0, gt=0)
-    patience: int = Field(default=5, ge=1)
+    epochs: Annotated[Integer, unit("epochs")] = Field(default=30, ge=1, le=10_000)
+    """Most passes over the samples."""
+    samples: Annotated[Integer, unit("windows")] = Field(default=16_384, ge=1, le=10_000_000)
+    """Windows drawn at random for an epoch; neighbouring windows are nearly the same."""
+    batch: Annotated[Integer, unit("windows")] = Field(default=256, ge=1, le=65_536)
+    """Windows a step of the optimiser sees."""
+    learning_rate: Annotated[Number, unit("a step")] = Field(default=1e-3, gt=0, le=1)
+    """Of AdamW."""
+    weight_decay: Annotated[Number, unit("a step, times learning_rate")] = Field(default=1e-2, ge=0, le=10)
+    """Of AdamW: pulls weights towards zero."""
+    gradient_norm: Annotated[Number, unit("Euclidean norm")] = Field(default=1.0, gt=0, le=1e6)
+    """Longer gradients are scaled down to it."""
+    patience: Annotated[Integer, unit("epochs")] = Field(default=5, ge=1, le=10_000)
+    """Epochs without improvement after which training stops; the best epoch's weights are kept."""
 
 
 class Epoch(NamedTuple):

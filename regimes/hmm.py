@@ -4,7 +4,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numba
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from features.causal import Chain, Params, State
 from features.messages import REGIMES
+from features.settings import Bars, Count, Number, unit
 from features.table import FeatureTable
 from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
@@ -26,33 +27,43 @@ _BLOCK = (
 class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
-    ``features``: the columns it observes. ``direction`` and ``dispersion``: which of them the naming rule
-    reads, a log return over many bars and a realized volatility. ``mirror``: those of them that change sign
-    where up and down are exchanged (returns, signed flow); given, the fit also sees the training span upside
-    down, so that trends up and down are equals however few of one kind it held. ``n_states``: five are trends
-    up and down, chop at two levels of volatility, and stress; calm is no single Gaussian. ``starts``: fits
-    from different starting points, of which the likeliest with all three names wins. ``stickiness``: prior
-    transitions of each state to itself, as a share of the training bars. ``clip``: standard deviations at
-    which standardised features are cut, so that one freak value cannot carry a verdict. ``min_variance``:
-    floor of a state's variance in any direction, where one is the feature's variance over all bars.
-    ``max_rows``: a longer span is thinned to this many bars, in blocks.
+    Where ``mirror`` is given, the fit also sees the training span upside down, so that trends up and down are
+    equals however few of one kind it held. Of four states one is a trend up, one a trend down, one chop and
+    one stress; a fifth gives chop two levels of volatility, because calm is no single Gaussian.
     """
 
     kind: Literal["hmm"] = "hmm"
+    """The hidden Markov model."""
     features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
+    """Features it observes."""
     direction: str = "log_return_60"
+    """Which of them says the direction to the rule that names states: a log return over many bars."""
     dispersion: str = "realized_volatility_60"
+    """Which of them says the dispersion to that rule: a realized volatility."""
     mirror: tuple[str, ...] = ()
-    n_states: int = Field(default=5, ge=3, le=8)
+    """Those of them that change sign where up and down are exchanged: returns, signed flow."""
+    n_states: Count = Field(default=5, ge=3, le=8)
+    """Hidden states, of which several may share a name."""
     covariance: Literal["full", "diag"] = "full"
-    starts: int = Field(default=3, ge=1)
-    iterations: int = Field(default=100, ge=1)
-    stickiness: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=6.0, gt=0)
-    min_variance: float = Field(default=1e-3, gt=0)
-    max_rows: int = Field(default=100_000, ge=1_000)
+    """Whether features may be correlated within a state."""
+    starts: Count = Field(default=3, ge=1, le=100)
+    """Fits from different starting points, of which the likeliest with all three names wins."""
+    iterations: Count = Field(default=100, ge=1, le=10_000)
+    """Most steps of expectation maximisation a fit takes."""
+    stickiness: Annotated[Number, unit("share of the training bars")] = Field(default=0.0, ge=0, le=1e6)
+    """Prior transitions of each state to itself."""
+    clip: Annotated[Number, unit("standard deviations")] = Field(default=6.0, gt=0, le=1e6)
+    """Where standardised features are cut, so that one freak value cannot carry a verdict."""
+    min_variance: Annotated[Number, unit("variances of the feature over all bars")] = Field(
+        default=1e-3, gt=0, le=1
+    )
+    """Floor of a state's variance in any direction."""
+    max_rows: Bars = Field(default=100_000, ge=1_000, le=10_000_000)
+    """A longer training span is thinned to so many, in blocks."""
     naming: NamingSettings = NamingSettings()
+    """The rule that names states."""
     hysteresis: HysteresisSettings = HysteresisSettings()
+    """When the decided regime changes."""
 
     @model_validator(mode="after")
     def _roles_are_features(self) -> Self:

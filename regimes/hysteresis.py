@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from features.causal import Params, State
-from features.settings import Settings
+from features.settings import Bars, Probability, Settings
 from regimes.base import POSTERIOR
 
 
@@ -21,9 +21,12 @@ class HysteresisSettings(Settings):
     needs ``enter``.
     """
 
-    enter: float = Field(default=0.6, gt=0, le=1)
-    leave: float = Field(default=0.3, ge=0, lt=1)
-    dwell: int = Field(default=5, ge=1)
+    enter: Probability = Field(default=0.6, gt=0, le=1)
+    """Probability with which the most probable regime takes over."""
+    leave: Probability = Field(default=0.3, ge=0, lt=1)
+    """Probability of the current regime at which the most probable one takes over."""
+    dwell: Bars = Field(default=5, ge=1, le=100_000)
+    """How long a decided regime stands at least."""
 
     @model_validator(mode="after")
     def _leave_below_enter(self) -> Self:

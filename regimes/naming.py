@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from features.settings import Settings
+from features.settings import Multiple, Settings
 
 
 class NamingSettings(Settings):
@@ -17,8 +17,10 @@ class NamingSettings(Settings):
     *chop*.
     """
 
-    stress_ratio: float = Field(default=1.5, gt=1)
-    trend_ratio: float = Field(default=1.1, gt=1)
+    stress_ratio: Multiple = Field(default=1.5, gt=1, le=100)
+    """How much more dispersed stress is than the bars outside it."""
+    trend_ratio: Multiple = Field(default=1.1, gt=1, le=100)
+    """How far apart the drift ratios of trend and chop are."""
 
 
 def name_states(

@@ -2,34 +2,36 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numba
 import numpy as np
 from pydantic import Field, model_validator
 
 from features.causal import Chain, Params, State
+from features.settings import Bars, Multiple, Number, unit
 from features.table import FeatureTable
 from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
 
 
 class RulesSettings(RegimeSettings):
-    """Stress where volatility jumps, trend where moving averages part, chop otherwise.
-
-    ``returns``: column of per-bar log returns. ``fast`` and ``slow``: spans in bars of the moving averages.
-    ``stress_multiple``: stress where the fast average range exceeds this many slow ones. ``trend_threshold``:
-    trend where the averages are this many standard deviations apart, as a random walk of the same volatility
-    parts them.
-    """
+    """Stress where volatility jumps, trend where moving averages part, chop otherwise."""
 
     kind: Literal["rules"] = "rules"
+    """The detector by rules."""
     returns: str = "log_return_1"
-    fast: int = Field(default=20, ge=2)
-    slow: int = Field(default=120, ge=3)
-    stress_multiple: float = Field(default=2.0, gt=1)
-    trend_threshold: float = Field(default=1.5, gt=0)
+    """Feature of per-bar log returns."""
+    fast: Bars = Field(default=20, ge=2, le=100_000)
+    """Span of the fast moving average."""
+    slow: Bars = Field(default=120, ge=3, le=1_000_000)
+    """Span of the slow moving average."""
+    stress_multiple: Multiple = Field(default=2.0, gt=1, le=1_000)
+    """Stress is where the fast average range exceeds so many slow ones."""
+    trend_threshold: Annotated[Number, unit("standard deviations")] = Field(default=1.5, gt=0, le=1_000)
+    """Trend is where the averages are so far apart, as a random walk of the same volatility parts them."""
     hysteresis: HysteresisSettings = HysteresisSettings()
+    """When the decided regime changes."""
 
     @model_validator(mode="after")
     def _fast_below_slow(self) -> Self:

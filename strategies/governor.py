@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numba
 import numpy as np
@@ -10,21 +10,20 @@ from pydantic import Field, model_validator
 
 from features.causal import Params, State
 from features.messages import RiskState
-from features.settings import Duration, Settings
-
-_DAY = 86_400 * 10**9
+from features.settings import Duration, Fraction, Multiple, Number, Settings, default, unit
 
 
 class StopSettings(Settings):
-    """How far from its entry a position is stopped out.
-
-    ``fraction`` of the entry price, or ``volatilities`` times the forecast volatility (a standard deviation
-    over the forecast's horizon), or the ``smaller`` of both. Without a forecast ``fraction`` holds.
-    """
+    """How far from its entry a position is stopped out. Without a volatility forecast ``fraction`` holds."""
 
     rule: Literal["smaller", "fraction", "volatility"] = "smaller"
-    fraction: float = Field(default=0.02, gt=0, le=0.5)
-    volatilities: float = Field(default=4.0, gt=0)
+    """By ``fraction``, by ``volatilities``, or the smaller of both."""
+    fraction: Fraction = Field(default=0.02, gt=0, le=0.5)
+    """Share of the entry price."""
+    volatilities: Annotated[Number, unit("standard deviations of the forecast over its horizon")] = Field(
+        default=4.0, gt=0, le=1_000
+    )
+    """Distance in forecast volatilities."""
 
     def distance(self, volatility: float) -> float:
         """Distance of the stop as a fraction of the entry price, at most one half."""
@@ -37,26 +36,29 @@ class StopSettings(Settings):
 
 
 class RiskSettings(Settings):
-    """Limits that hold for every strategy of a run.
+    """Limits that hold for every strategy of a run."""
 
-    ``exposure_cap``: notional as a multiple of equity, over all strategies. ``leverage_risk_on`` and
-    ``leverage_risk_off``: notional against equity, and against free margin. ``max_quantity``: contracts.
-    ``reduce_at``: drawdown (0.05 is 5 % under the peak) from which new sizes are multiplied by
-    ``reduce_factor`` until drawdown is back at ``recover_at``. ``pause_at``: drawdown that halts trading for
-    ``pause``; afterwards the peak is set to the equity of that moment, because a peak that stays out of reach
-    would halt trading for ever.
-    """
-
-    leverage_risk_on: float = Field(default=10.0, gt=0)
-    leverage_risk_off: float = Field(default=5.0, gt=0)
-    exposure_cap: float = Field(default=2.0, gt=0)
-    max_quantity: float | None = Field(default=None, gt=0)
+    leverage_risk_on: Multiple = Field(default=10.0, gt=0, le=1_000)
+    """Most notional against equity, and against free margin, while the gate is risk-on."""
+    leverage_risk_off: Multiple = Field(default=5.0, gt=0, le=1_000)
+    """The same while the gate is risk-off."""
+    exposure_cap: Multiple = Field(default=2.0, gt=0, le=1_000)
+    """Most notional as a multiple of equity, over all strategies."""
+    max_quantity: Annotated[Number, unit("contracts")] | None = Field(default=None, gt=0, le=1e15)
+    """Largest position."""
     stop: StopSettings = StopSettings()
-    reduce_at: float = Field(default=0.05, gt=0, lt=1)
-    reduce_factor: float = Field(default=0.5, ge=0, le=1)
-    recover_at: float = Field(default=0.0, ge=0, lt=1)
-    pause_at: float = Field(default=0.10, gt=0, lt=1)
-    pause: Duration = _DAY
+    """How far from its entry a position is stopped out."""
+    reduce_at: Fraction = Field(default=0.05, gt=0, lt=1)
+    """Drawdown from the peak at which new sizes are multiplied by ``reduce_factor``."""
+    reduce_factor: Multiple = Field(default=0.5, ge=0, le=1)
+    """Factor on new sizes from ``reduce_at`` until the drawdown is back at ``recover_at``."""
+    recover_at: Fraction = Field(default=0.0, ge=0, lt=1)
+    """Drawdown at which sizes are whole again."""
+    pause_at: Fraction = Field(default=0.10, gt=0, lt=1)
+    """Drawdown that halts trading."""
+    pause: Duration = default("1d", most="3650d")
+    """For how long; afterwards the peak is set to the equity of that moment, because a peak that stays out of
+    reach would halt trading for ever."""
 
     @model_validator(mode="after")
     def _levels_ascend(self) -> Self:

@@ -1,10 +1,10 @@
 """Mean-reversion grid: a post-only ladder around a fair value, bounded inventory, a range-break stop."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from features.settings import Duration
+from features.settings import Count, Duration, Integer, Multiple, Number, default, unit
 from strategies.ladder import build_ladder, requote
 from strategies.policy import (
     Cancel,
@@ -24,27 +24,40 @@ _SLACK = 0.05  # of a unit: an order that much smaller than wanted stays as it i
 class GridSettings(PolicySettings):
     """The ladder's shape.
 
-    The fair value is an exponential average of price with ``fair_half_life`` bars, shifted against the
-    inventory by ``skew`` spacings when the inventory is full. The spacing is the largest of
-    ``spacing_volatilities`` forecast standard deviations, ``min_ticks`` ticks and ``fee_multiple`` maker fee
-    round trips, times ``risk_off_spacing`` while the gate is risk-off. The ladder is moved when its centre or
-    spacing is off by more than ``requote`` of a spacing. Price ``break_levels`` spacings outside the
-    outermost level is a broken range: the position is closed and the grid rests for ``pause``.
+    The spacing is the largest of ``spacing_volatilities``, ``min_ticks`` and ``fee_multiple``. Price
+    ``break_levels`` outside the outermost level is a broken range: the position is closed and the grid rests
+    for ``pause``.
     """
 
     kind: Literal["grid"] = "grid"
+    """The mean-reversion grid."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("chop",), min_length=1)
+    """Where it may take risk."""
     on_leave: Literal["flatten", "reduce_only"] = "reduce_only"
-    levels: int = Field(default=4, ge=1, le=50)
-    fair_half_life: float = Field(default=60, gt=0)
-    spacing_volatilities: float = Field(default=0.5, gt=0)
-    min_ticks: int = Field(default=2, ge=1)
-    fee_multiple: float = Field(default=1.5, ge=1)
-    risk_off_spacing: float = Field(default=2.0, ge=1)
-    skew: float = Field(default=0.5, ge=0)
-    requote: float = Field(default=0.5, gt=0)
-    break_levels: float = Field(default=2.0, gt=0)
-    pause: Duration = 900 * 10**9
+    """What becomes of its position when it loses its regime or its model: closed at market, or worked out by
+    reduce-only orders."""
+    levels: Count = Field(default=4, ge=1, le=50)
+    """Orders on each side."""
+    fair_half_life: Annotated[Number, unit("bars")] = Field(default=60, gt=0, le=1_000_000)
+    """Half-life of the exponential average of price that is the fair value."""
+    spacing_volatilities: Annotated[Number, unit("standard deviations of the forecast")] = Field(
+        default=0.5, gt=0, le=1_000
+    )
+    """Least spacing by forecast volatility."""
+    min_ticks: Annotated[Integer, unit("ticks")] = Field(default=2, ge=1, le=1_000_000)
+    """Least spacing by the price increment."""
+    fee_multiple: Annotated[Number, unit("maker fee round trips")] = Field(default=1.5, ge=1, le=1_000)
+    """Least spacing by fees."""
+    risk_off_spacing: Multiple = Field(default=2.0, ge=1, le=1_000)
+    """Factor on the spacing while the gate is risk-off."""
+    skew: Annotated[Number, unit("spacings")] = Field(default=0.5, ge=0, le=50)
+    """How far a full inventory shifts the ladder against itself."""
+    requote: Annotated[Number, unit("spacings")] = Field(default=0.5, gt=0, le=1e6)
+    """The ladder is moved when its centre or spacing is off by more."""
+    break_levels: Annotated[Number, unit("spacings")] = Field(default=2.0, gt=0, le=1e6)
+    """So far outside the outermost level the range is broken."""
+    pause: Duration = default("15m", most="3650d")
+    """Rest after a broken range."""
 
     def policy(self, context: PolicyContext) -> "GridPolicy":
         return GridPolicy(self, context)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from features.settings import Bars, Multiple, Probability
 from strategies.policy import (
     Amend,
     Cancel,
@@ -21,20 +22,25 @@ from strategies.sizing import Sized, rules, smallest
 class MomentumSettings(PolicySettings):
     """When to enter, when to leave.
 
-    Enters the side whose probability is at least ``entry_probability`` and ``margin`` above the other side's.
-    Leaves when the other side's probability exceeds the held side's by ``flip_margin``, or after ``horizon``
-    bars; waits ``cooldown`` bars after a position before the next. The stop is ``risk.stop``, times
-    ``risk_off_stop`` when the position is opened under a risk-off gate.
+    The stop is ``risk.stop``.
     """
 
     kind: Literal["momentum"] = "momentum"
+    """Momentum on a forecast."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("trend",), min_length=1)
-    entry_probability: float = Field(default=0.5, gt=0, lt=1)
-    margin: float = Field(default=0.1, ge=0, lt=1)
-    flip_margin: float = Field(default=0.1, ge=0, lt=1)
-    horizon: int = Field(default=60, ge=1)
-    cooldown: int = Field(default=0, ge=0)
-    risk_off_stop: float = Field(default=1.5, ge=1)
+    """Where it may take risk."""
+    entry_probability: Probability = Field(default=0.5, gt=0, lt=1)
+    """Enters the side whose probability is at least this."""
+    margin: Probability = Field(default=0.1, ge=0, lt=1)
+    """And above the other side's by this."""
+    flip_margin: Probability = Field(default=0.1, ge=0, lt=1)
+    """Leaves when the other side's probability exceeds the held side's by this."""
+    horizon: Bars = Field(default=60, ge=1, le=1_000_000)
+    """Leaves after so many."""
+    cooldown: Bars = Field(default=0, ge=0, le=1_000_000)
+    """Waits so many after a position before the next."""
+    risk_off_stop: Multiple = Field(default=1.5, ge=1, le=100)
+    """Factor on the stop's distance when the position is opened under a risk-off gate."""
 
     def policy(self, context: PolicyContext) -> "MomentumPolicy":
         return MomentumPolicy(self, context)

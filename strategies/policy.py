@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from features.messages import REGIMES
-from features.settings import Settings
+from features.settings import Multiple, Settings
 from strategies.governor import RiskSettings
 from strategies.sizing import ContractSpec, SizingSettings
 
@@ -148,20 +148,21 @@ class Policy(Protocol):
 
 
 class PolicySettings(Settings):
-    """What every strategy is configured with.
-
-    ``regimes``: where it may take risk; **stress** is not among them, so nobody adds risk there.
-    ``on_leave``: what becomes of its position when it loses its regime or its model: closed at market, or
-    worked out by reduce-only orders. ``risk_off_size``: factor on new sizes while the gate is risk-off (0 =
-    no entries). ``stop_trigger``: price that triggers stop orders, as the venue offers it.
-    """
+    """What every strategy is configured with."""
 
     kind: str
+    """Which strategy."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)
+    """Where it may take risk; stress is not among them, so nobody adds risk there."""
     on_leave: Literal["flatten", "reduce_only"] = "flatten"
-    risk_off_size: float = Field(default=0.5, ge=0, le=1)
+    """What becomes of its position when it loses its regime or its model: closed at market, or worked out by
+    reduce-only orders."""
+    risk_off_size: Multiple = Field(default=0.5, ge=0, le=1)
+    """Factor on new sizes while the gate is risk-off; 0 for no entries."""
     stop_trigger: Literal["last", "mark", "bid_ask"] = "last"
+    """Price that triggers stop orders, as the venue offers it."""
     sizing: SizingSettings = SizingSettings()
+    """How large its positions are."""
 
     @property
     def labels(self) -> frozenset[int]:

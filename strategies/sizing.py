@@ -7,23 +7,22 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
-from features.settings import Settings
+from features.settings import Fraction, Multiple, Settings
 
 _FUZZ = 1e-6  # of one increment: what sums and products of binary floats lose
 
 
 class SizingSettings(Settings):
-    """Which sizing rules speak; a rule without a value is silent, and the smallest answer binds.
+    """Which sizing rules speak; a rule without a value is silent, and the smallest answer binds."""
 
-    ``risk_fraction``: share of equity lost if the stop is hit (fixed fractional). ``volatility_target``:
-    annualised volatility the position may bring to equity (0.4 is 40 % a year). ``kelly_fraction``: share of
-    the Kelly bet on the calibrated probabilities, with a win of ``payoff_ratio`` times the stop distance.
-    """
-
-    risk_fraction: float | None = Field(default=0.005, gt=0, lt=1)
-    volatility_target: float | None = Field(default=0.4, gt=0)
-    kelly_fraction: float | None = Field(default=0.25, gt=0, le=1)
-    payoff_ratio: float = Field(default=1.5, gt=0)
+    risk_fraction: Fraction | None = Field(default=0.005, gt=0, lt=1)
+    """Share of equity lost if the stop is hit (fixed fractional)."""
+    volatility_target: Fraction | None = Field(default=0.4, gt=0, le=50)
+    """Volatility a year that the position may bring to equity (0.4 is 40 %)."""
+    kelly_fraction: Fraction | None = Field(default=0.25, gt=0, le=1)
+    """Share of the Kelly bet on the calibrated probabilities."""
+    payoff_ratio: Multiple = Field(default=1.5, gt=0, le=1_000)
+    """What a win of that bet brings, in stop distances."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

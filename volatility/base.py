@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from features.causal import CausalFilter
-from features.settings import Settings
+from features.settings import Bars, Settings
 from features.table import FeatureTable
 from features.training import Progress
 from volatility.scores import realized_variance
@@ -19,15 +19,14 @@ the next bar's alone. Both are per period, not annualised."""
 
 
 class VolatilitySettings(Settings):
-    """How to forecast volatility; a subclass is one model, found by its ``kind``.
-
-    ``returns`` names the column of per-bar log returns. ``horizon`` is the number of bars ahead the forecast
-    covers. ``max_rows`` bounds the fit to the last bars of the training span; recent bars matter most.
-    """
+    """How to forecast volatility; a subclass is one model, found by its ``kind``."""
 
     returns: str = "log_return_1"
-    horizon: int = Field(default=60, ge=1)
-    max_rows: int = Field(default=200_000, ge=1_000)
+    """Feature of per-bar log returns."""
+    horizon: Bars = Field(default=60, ge=1, le=10_000)
+    """How far ahead the forecast covers."""
+    max_rows: Bars = Field(default=200_000, ge=1_000, le=10_000_000)
+    """The fit sees the last so many of the training span; recent bars matter most."""
 
     @property
     def columns(self) -> tuple[str, ...]:

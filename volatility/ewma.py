@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from features.settings import Fraction
 from features.table import FeatureTable
 from features.training import Progress
 from volatility.base import VolatilitySettings, calibrated, training_rows
@@ -17,12 +18,13 @@ _DECAYS = (0.8, 0.9, 0.94, 0.97, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999
 class EwmaSettings(VolatilitySettings):
     """EWMA (RiskMetrics 1996): ``s2[t+1] = decay s2[t] + (1 - decay) r[t]^2``, flat ahead.
 
-    ``decay``: 0.94 is RiskMetrics' value for daily data; without one, the fit takes the decay with the lowest
-    QLIKE over the horizon on the training span.
+    Without a ``decay``, the fit takes the one with the lowest QLIKE over the horizon on the training span.
     """
 
     kind: Literal["ewma"] = "ewma"
-    decay: float | None = Field(default=None, gt=0, lt=1)
+    """The exponentially weighted average."""
+    decay: Fraction | None = Field(default=None, gt=0, lt=1)
+    """Weight of the past; 0.94 is RiskMetrics' value for daily data. Absent: chosen by the fit."""
 
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> GarchFilter:
         """An integrated GARCH filter without constant; ``seed`` has no effect."""

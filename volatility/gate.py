@@ -9,24 +9,23 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from features.causal import CausalFilter, Params, State
-from features.settings import Settings
+from features.settings import Fraction, Settings
 from features.table import FeatureTable
 
 _YEAR = 365 * 86_400 * 10**9  # ns; crypto markets never close
 
 
 class GateSettings(Settings):
-    """When risk goes off and when it comes back.
+    """When risk goes off and when it comes back, by forecast volatility."""
 
-    Risk goes off where forecast volatility exceeds the ``off_quantile`` of the training span's forecasts, and
-    back on where it falls under their ``on_quantile``. ``off_annualised`` and ``on_annualised``, given
-    together, are annualised volatilities (0.8 is 80 % a year) that take the quantiles' place.
-    """
-
-    off_quantile: float = Field(default=0.95, gt=0, lt=1)
-    on_quantile: float = Field(default=0.85, gt=0, lt=1)
-    off_annualised: float | None = Field(default=None, gt=0)
-    on_annualised: float | None = Field(default=None, gt=0)
+    off_quantile: Fraction = Field(default=0.95, gt=0, lt=1)
+    """Risk goes off above this quantile of the training span's forecasts."""
+    on_quantile: Fraction = Field(default=0.85, gt=0, lt=1)
+    """Risk comes back below this quantile of the training span's forecasts."""
+    off_annualised: Fraction | None = Field(default=None, gt=0, le=50)
+    """A volatility a year (0.8 is 80 %) that takes the place of ``off_quantile``; give both or neither."""
+    on_annualised: Fraction | None = Field(default=None, gt=0, le=50)
+    """A volatility a year (0.8 is 80 %) that takes the place of ``on_quantile``; give both or neither."""
 
     @model_validator(mode="after")
     def _on_below_off(self) -> Self:

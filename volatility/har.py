@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numba
 import numpy as np
 from pydantic import Field
 
 from features.causal import Params, State
+from features.settings import Bars, Count
 from features.table import FeatureTable
 from features.training import Progress
 from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
@@ -16,17 +17,16 @@ from volatility.scores import realized_variance
 
 
 class HarSettings(VolatilitySettings):
-    """Heterogeneous autoregression (Corsi 2009) of log realized variance.
-
-    ``windows``: lengths in bars over which past variance is averaged; empty takes a quarter, one, six and
-    twenty-four horizons. ``clock``: columns with the sine and cosine of the time of day, or none.
-    ``harmonics``: how many waves the daily cycle has.
-    """
+    """Heterogeneous autoregression (Corsi 2009) of log realized variance."""
 
     kind: Literal["har"] = "har"
-    windows: tuple[int, ...] = ()
+    """The heterogeneous autoregression."""
+    windows: tuple[Annotated[Bars, Field(ge=1, le=100_000)], ...] = Field(default=(), max_length=20)
+    """Over how many bars past variance is averaged; empty takes a quarter, one, six and 24 horizons."""
     clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
-    harmonics: int = Field(default=4, ge=1, le=12)
+    """Features with the sine and cosine of the time of day."""
+    harmonics: Count = Field(default=4, ge=1, le=12)
+    """How many waves the daily cycle has."""
 
     @property
     def columns(self) -> tuple[str, ...]:

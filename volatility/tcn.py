@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from features.onnx_window import OnnxWindow
+from features.settings import Count
 from features.table import FeatureTable
 from features.training import (
     Progress,
@@ -26,18 +27,18 @@ _PROBES = 64
 
 
 class TcnSettings(VolatilitySettings):
-    """Temporal convolutional network (Bai, Kolter and Koltun 2018) on returns and the time of day.
-
-    ``layers``: dilated convolutions of width two, so the network sees the last ``2 ** layers`` bars.
-    ``channels``: width of each. ``clock``: columns with the sine and cosine of the time of day, or none.
-    ``training``: see ``TrainingSettings``.
-    """
+    """Temporal convolutional network (Bai, Kolter and Koltun 2018) on returns and the time of day."""
 
     kind: Literal["tcn"] = "tcn"
-    layers: int = Field(default=10, ge=2, le=14)
-    channels: int = Field(default=8, ge=1)
+    """The temporal convolutional network."""
+    layers: Count = Field(default=10, ge=2, le=14)
+    """Dilated convolutions of width two: the network sees the last ``2 ** layers`` bars."""
+    channels: Count = Field(default=8, ge=1, le=256)
+    """Width of each layer."""
     clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
+    """Features with the sine and cosine of the time of day."""
     training: TrainingSettings = TrainingSettings()
+    """How the network is trained."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -200,7 +200,7 @@ class _Fills:
 
 def _grace(run: Run) -> int:
     """How long (ns) after its close a bar was heard of, by the run's config; 0 without one."""
-    return parse_duration(tomllib.loads(run.config).get("bars", {}).get("grace", 0))
+    return parse_duration(tomllib.loads(run.config).get("bars", {}).get("grace", "0s"))
 
 
 def _marks(price: np.ndarray, fill: _Fills, contract: Contract, later: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,12 @@
 """What every forecaster shares: its settings, the classes it tells apart, and the examples it learns from."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from features.causal import CausalFilter
-from features.settings import Settings
+from features.settings import Bars, Multiple, Number, Settings, unit
 from features.table import FeatureTable
 from features.training import Progress, time_slices
 
@@ -22,19 +22,20 @@ _LEAST_MOVES = 20  # examples of up and of down, below which a fit on the traini
 
 
 class ForecastSettings(Settings):
-    """How to forecast direction; a subclass is one model, found by its ``kind``.
-
-    ``features``: the columns read; empty takes every column of the table. ``horizon``: bars ahead.
-    ``cost_bps``: what a round trip costs, in basis points of notional. A move counts as up or down when its
-    log return over the horizon is beyond ``cost_multiple`` times that cost. ``max_rows`` bounds the fit to
-    the last bars of the training span.
-    """
+    """How to forecast direction; a subclass is one model, found by its ``kind``."""
 
     features: tuple[str, ...] = ()
-    horizon: int = Field(default=60, ge=1)
-    cost_bps: float = Field(default=10.0, ge=0)
-    cost_multiple: float = Field(default=1.0, gt=0)
-    max_rows: int = Field(default=200_000, ge=1_000)
+    """Features it reads; empty takes every one the run computes."""
+    horizon: Bars = Field(default=60, ge=1, le=10_000)
+    """How far ahead it forecasts."""
+    cost_bps: Annotated[Number, unit("basis points of notional, 5 is 0.05 %")] = Field(
+        default=10.0, ge=0, le=1_000
+    )
+    """What a round trip costs."""
+    cost_multiple: Multiple = Field(default=1.0, gt=0, le=1_000)
+    """A move counts as up or down when its log return is beyond so many times the cost."""
+    max_rows: Bars = Field(default=200_000, ge=1_000, le=10_000_000)
+    """The fit sees the last so many of the training span."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -10,6 +10,7 @@ from pydantic import Field
 from scipy.optimize import minimize
 
 from features.causal import Params, State
+from features.settings import Number, unit
 from features.table import FeatureTable
 from features.training import Progress
 from strategies.forecasters.base import CLASSES, OUTPUTS, ForecastSettings, examples
@@ -19,15 +20,16 @@ _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 class LogisticSettings(ForecastSettings):
-    """Multinomial logistic regression with a ridge penalty.
-
-    ``penalty``: weight of the squared coefficients beside the mean log loss; without one, the fit takes the
-    penalty with the lowest log loss on the validation slice. ``clip``: bound on standardised features.
-    """
+    """Multinomial logistic regression with a ridge penalty."""
 
     kind: Literal["logistic"] = "logistic"
-    penalty: float | None = Field(default=None, gt=0)
-    clip: float = Field(default=5.0, gt=0)
+    """The logistic regression."""
+    penalty: Annotated[Number, unit("mean log loss a squared coefficient")] | None = Field(
+        default=None, gt=0, le=1e9
+    )
+    """Weight of the squared coefficients; absent: that with the lowest log loss on the validation slice."""
+    clip: Annotated[Number, unit("standard deviations")] = Field(default=5.0, gt=0, le=1e6)
+    """Where standardised features are cut."""
 
     def fit(
         self, table: FeatureTable, price: np.ndarray, seed: int, progress: Progress | None = None

@@ -1,11 +1,12 @@
 """A long short-term memory network that forecasts direction, trained in torch, served as ONNX."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from features.onnx_window import OnnxWindow
+from features.settings import Bars, Count, Number, unit
 from features.table import FeatureTable
 from features.training import (
     Progress,
@@ -25,16 +26,18 @@ _PROBES = 64
 class LstmSettings(ForecastSettings):
     """Long short-term memory (Hochreiter and Schmidhuber 1997) over a fixed window, from zero state at every
     bar.
-
-    ``window``: bars that the network sees. ``hidden``: size of its memory. ``clip``: bound on standardised
-    features. ``training``: see ``TrainingSettings``.
     """
 
     kind: Literal["lstm"] = "lstm"
-    window: int = Field(default=60, ge=1)
-    hidden: int = Field(default=32, ge=1)
-    clip: float = Field(default=5.0, gt=0)
+    """The long short-term memory network."""
+    window: Bars = Field(default=60, ge=1, le=2_000)
+    """How far back the network sees."""
+    hidden: Count = Field(default=32, ge=1, le=512)
+    """Size of its memory."""
+    clip: Annotated[Number, unit("standard deviations")] = Field(default=5.0, gt=0, le=1e6)
+    """Where standardised features are cut."""
     training: TrainingSettings = TrainingSettings()
+    """How the network is trained."""
 
     def fit(
         self, table: FeatureTable, price: np.ndarray, seed: int, progress: Progress | None = None

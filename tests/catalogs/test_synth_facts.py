@@ -18,7 +18,7 @@ class Market:
     """Four hours: returns in basis points and trades, second by second, beside the truth."""
 
     def __init__(self, seed):
-        self.settings = SynthSettings(seed=seed, duration=HOURS * 3600 * SECOND)
+        self.settings = SynthSettings(seed=seed, duration=f"{HOURS}h")
         (stretch,) = simulate(self.settings, self.settings.seconds)
         flow, truth = stretch.perpetual, stretch.truth
         self.flow, self.seconds = flow, self.settings.seconds
@@ -171,7 +171,7 @@ class TestTruth:
 
 def test_long_run_of_the_path():
     """Stays, transitions and volatility of 400 hours against the settings, without a dwell_minimum."""
-    settings = SynthSettings(seed=4, dwell_minimum=SECOND)
+    settings = SynthSettings(seed=4, dwell_minimum="1s")
     params = path_params(settings)
     rng = np.random.Generator(np.random.PCG64(4))
     path = simulate_path(params, initial_path_state(settings), rng, 400 * 3600)
@@ -209,7 +209,7 @@ def test_what_volatility_does_next_correlates_with_the_return_as_told(fast, slow
 
 
 def test_rate_brings_more_events_and_no_more_volume():
-    calm = {"duration": 1200 * SECOND, "seed": 9}
+    calm = {"duration": "20m", "seed": 9}
     (base,), (fast,) = (list(simulate(SynthSettings(**calm, rate=rate))) for rate in (1.0, 6.0))
     assert (len(fast.perpetual.deltas) + len(fast.perpetual.trades)) / 1200 > 450
     assert fast.perpetual.volume.sum() == pytest.approx(base.perpetual.volume.sum(), rel=0.4)

@@ -13,7 +13,7 @@ from catalogs.writer import CatalogWriter
 from engine.config import RunConfig, settings_from
 from engine.pipeline import Market
 from features.events import EVENT, LAST, EventKind
-from features.settings import parse_time
+from features.settings import format_time, parse_time
 
 MINUTE = 60 * 10**9
 PERP = "BTCUSDT-PERP.SIM"
@@ -63,8 +63,17 @@ def tree(catalog: Path, work: Path) -> dict[str, Any]:
                 "grid": {"kind": "grid", "regimes": ["chop"], "fee_multiple": 1.0, "min_ticks": 1},
             },
             "venue": {"maker_fee": "0.00001", "taker_fee": "0.0001"},
-            "train": {"start": START, "end": SPLIT, "bundles": str(work / "bundles")},
-            "backtest": {"start": SPLIT, "end": END, "warmup": "2m", "runs": str(work / "runs")},
+            "train": {
+                "start": format_time(START),
+                "end": format_time(SPLIT),
+                "bundles": str(work / "bundles"),
+            },
+            "backtest": {
+                "start": format_time(SPLIT),
+                "end": format_time(END),
+                "warmup": "2m",
+                "runs": str(work / "runs"),
+            },
         }
     )
 
@@ -161,6 +170,10 @@ def minutes_config(catalog: Path, work: Path) -> RunConfig:
     changed["features"] = ["high_low_1", "volume_zscore_30"]
     changed["forecast"]["features"] = ["log_return_10", "high_low_1"]
     changed["venue"]["queue_position"] = False
-    changed["train"] |= {"end": START + day}
-    changed["backtest"] |= {"start": START + day, "end": START + 2 * day, "warmup": "2h"}
+    changed["train"] |= {"end": format_time(START + day)}
+    changed["backtest"] |= {
+        "start": format_time(START + day),
+        "end": format_time(START + 2 * day),
+        "warmup": "2h",
+    }
     return settings_from(RunConfig, "minutes", changed, [])

@@ -24,6 +24,7 @@ from engine.pipeline import Market, StageTables, run_stages
 from engine.report import jsonable, write_evaluation
 from engine.training import train
 from features.messages import REGIMES
+from features.settings import format_time
 from features.table import FeatureTable
 from volatility.garch import GarchSettings
 
@@ -147,7 +148,7 @@ HMM = (
 
 def test_what_is_fitted_anew_is_fitted_where_the_models_were_trained(catalog: Path, tmp_path: Path) -> None:
     # The market that is traded begins only after the training span.
-    tree = {"seed": 4, "start": small_market.SPLIT, "duration": "15m", "levels": 10, "rate": 0.5}
+    tree = {"seed": 4, "start": format_time(small_market.SPLIT), "duration": "15m", "levels": 10, "rate": 0.5}
     synthesize(settings_from(SynthSettings, "later", tree, []), tmp_path / "later")
     overrides = [HMM, f"train.catalog={catalog}"]
     start = small_market.SPLIT + 3 * small_market.MINUTE
