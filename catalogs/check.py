@@ -1,6 +1,10 @@
 """Quality checks of a catalog: what is wrong with each feed, how often, since when, what to do about it."""
 
+import dataclasses
 from pathlib import Path
+
+import numpy as np
+from nautilus_trader.model import BarType
 
 from catalogs.detectors import (
     Aggressors,
@@ -9,39 +13,52 @@ from catalogs.detectors import (
     Duplicates,
     EmptyValues,
     EventTimes,
+    ImpossibleBars,
     LostBook,
-    OffMarket,
     Order,
     Quotes,
-    RegularGaps,
-    TickGaps,
+    Rates,
+    SameIds,
 )
-from catalogs.findings import CheckReport, FeedReport
+from catalogs.findings import CheckReport, FeedReport, Finding
+from catalogs.gaps import FundingGaps, RegularGaps, TickGaps
 from catalogs.layout import DataType, times
+from catalogs.prices import Curve, Frozen, Levels, OffMarket, Sampler, disagreement
 from catalogs.reader import Catalog
 
 _TICK_TYPES: tuple[DataType, ...] = ("trades", "quotes", "deltas")
 _REGULAR_TYPES: tuple[DataType, ...] = ("bars", "mark", "index", "funding", "series")
+_OFF: dict[DataType, float] = {"trades": 0.005, "quotes": 0.1, "bars": 0.5, "mark": 0.1, "index": 0.1}
+"""How far off its neighbours a price may be, at least."""
 
 
 def check_catalog(path: Path, instrument: str | None = None) -> CheckReport:
     """Check every feed of the catalog at ``path``, or only those of one instrument.
 
-    Looks for gaps, duplicates, times that go back or cannot be, crossed and locked books, trades whose
-    aggressor is always the same or unknown, prints far from their neighbours, and empty values. Reads each
-    file once, in bounded memory. Raises FileNotFoundError without a catalog, KeyError for an instrument it
-    does not have.
+    Looks for damaged files, gaps, duplicates, times that go back or cannot be, crossed and locked books,
+    trades whose aggressor is always the same or unknown, prices that no market makes (far from their
+    neighbours, frozen, shifted by a factor, of another scale than other feeds of the instrument), bars and
+    rates that cannot be, and empty values. Reads each file once; in memory are, besides one batch, the times
+    of regular feeds, samples of prices, and 8 bytes for each trade whose ids do not count on. Raises
+    FileNotFoundError without a catalog, KeyError for an instrument it does not have.
     """
     catalog = Catalog(path)
-    feeds = [
+    checked = [
         _check_feed(catalog, identifier, data_type)
         for data_type in (*_TICK_TYPES, *_REGULAR_TYPES)
         for identifier in catalog.identifiers(data_type)
         if instrument is None or _belongs(identifier, data_type, instrument.replace("/", ""))
     ]
-    if instrument is not None and not feeds:
+    if instrument is not None and not checked:
         known = sorted({i for kind in _TICK_TYPES for i in catalog.identifiers(kind)})
         raise KeyError(f"{path}: no data of {instrument}; there are ticks of: {', '.join(known) or 'none'}")
+    feeds = [feed for feed, _ in checked]
+    curves = [curve for _, curve in checked]  # in the order in which one would believe them
+    for i, curve in enumerate(curves):
+        found = None if curve is None else _disagreement(curve, curves[:i])
+        if found is not None:
+            feeds[i] = dataclasses.replace(feeds[i], findings=(*feeds[i].findings, found))
+            curves[i] = None  # no feed is measured by it
     return CheckReport(Path(path), tuple(feeds))
 
 
@@ -51,22 +68,71 @@ def _belongs(identifier: str, data_type: DataType, instrument: str) -> bool:
     return identifier.rpartition("/")[2] == instrument
 
 
-def _check_feed(catalog: Catalog, identifier: str, data_type: DataType) -> FeedReport:
-    first, last, rows = catalog.coverage(identifier, data_type)
-    checks: list[Check] = [Order(), EventTimes(late=data_type in _TICK_TYPES), Duplicates()]
-    checks.append(TickGaps() if data_type in _TICK_TYPES else RegularGaps())
+def _disagreement(curve: Curve, others: list[Curve | None]) -> Finding | None:
+    """That with the first feed of the same instrument with which there is one."""
+    for other in others:
+        if other is not None and _instrument(other) == _instrument(curve):
+            found = disagreement(curve, other)
+            if found is not None:
+                return found
+    return None
+
+
+def _instrument(curve: Curve) -> str:
+    return curve.identifier if curve.data_type != "bars" else curve.identifier.rsplit("-", 4)[0]
+
+
+def _check_feed(catalog: Catalog, identifier: str, data_type: DataType) -> tuple[FeedReport, Curve | None]:
+    try:
+        first, last, rows = catalog.coverage(identifier, data_type)
+        checks = _checks(catalog, identifier, data_type)
+        for table in catalog.batches(identifier, data_type):
+            ts = times(table["ts_init"])
+            if len(ts):
+                for check in checks:
+                    check.add(table, ts)
+    except ValueError as error:
+        damage = Finding("damaged file", 1, 0, str(error))
+        return FeedReport(identifier, data_type, 0, 0, 0, (damage,)), None
+    findings = tuple(finding for check in checks for finding in check.findings(rows))
+    return FeedReport(identifier, data_type, rows, first, last, findings), _curve(checks, identifier)
+
+
+def _checks(catalog: Catalog, identifier: str, data_type: DataType) -> list[Check]:
+    checks: list[Check] = [Order(), EventTimes(late=data_type in _TICK_TYPES)]
+    checks.append(SameIds() if data_type == "trades" else Duplicates())
+    step = None
+    if data_type == "bars":
+        step = int(BarType.from_str(identifier).spec.timedelta.total_seconds() * 10**9)
+    if data_type in _TICK_TYPES:
+        checks.append(TickGaps())
+    else:
+        checks.append(FundingGaps() if data_type == "funding" else RegularGaps(step))
     checks.append(EmptyValues(data_type))
+    if data_type in _OFF:
+        checks += [OffMarket(data_type, _OFF[data_type]), Levels(data_type), Sampler(data_type)]
+    if data_type in ("bars", "quotes", "mark", "index"):
+        checks.append(Frozen(data_type, step))
     if data_type == "trades":
-        checks += [Aggressors(), OffMarket()]
+        checks.append(Aggressors())
+    elif data_type == "bars":
+        checks.append(ImpossibleBars())
+    elif data_type == "funding":
+        checks.append(Rates())
+    elif data_type == "quotes":
+        checks.append(Quotes())
     elif data_type == "deltas":
         ids = {str(item.id).replace("/", ""): str(item.id) for item in catalog.instruments()}
         instrument = catalog.instrument(ids.get(identifier, identifier))  # folders are named without "/"
         checks += [Book(instrument.price_precision, instrument.size_precision), LostBook()]
-    elif data_type == "quotes":
-        checks.append(Quotes())
-    for table in catalog.batches(identifier, data_type):
-        ts = times(table["ts_init"])
-        for check in checks:
-            check.add(table, ts)
-    findings = tuple(finding for check in checks for finding in check.findings(rows))
-    return FeedReport(identifier, data_type, rows, first, last, findings)
+    return checks
+
+
+def _curve(checks: list[Check], identifier: str) -> Curve | None:
+    for check in checks:
+        if isinstance(check, Sampler):
+            return check.curve(identifier)
+        if isinstance(check, Book):
+            middles = np.array(check.middles, dtype=[("ts", "i8"), ("price", "f8")])
+            return Curve(identifier, "deltas", middles["ts"], middles["price"])
+    return None

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
-from scipy.ndimage import median_filter
 
 from catalogs.books import LevelBook, replay
 from catalogs.findings import Finding, length_text, time_text
 from catalogs.layout import F_LAST, DataType, codes, flat, times, to_float
+from catalogs.overlaps import SeenIds
 
 _DAY = 86_400 * 10**9  # ns
+_BETWEEN = 256  # deltas between two samples of a book's price
 
 
 class Counter:
@@ -110,90 +110,8 @@ class Duplicates(Check):
             yield Finding("duplicate", self._same.count, self._same.first, detail)
 
 
-class TickGaps(Check):
-    """Silences of irregular feeds: longer than twenty times the feed's own recent mean interval, and than a
-    second.
-    """
-
-    def __init__(self) -> None:
-        self._memory = np.zeros(3)  # time of the last event, recent mean interval, intervals seen
-        self._origin = 0
-        self._gaps: list[np.ndarray] = []
-        self._span = (0, 0)
-
-    def add(self, table: pa.Table, ts: np.ndarray) -> None:
-        self._origin = self._origin or int(ts[0])
-        self._span = (self._origin, int(ts[-1]))
-        # Relative to the first event, so that floats are exact.
-        self._gaps.append(_long_intervals((ts - self._origin).astype(np.float64), self._memory))
-
-    def findings(self, rows: int) -> Iterator[Finding]:
-        gaps = np.concatenate(self._gaps)
-        if len(gaps):
-            lengths, share = gaps[:, 1], gaps[:, 1].sum() / max(self._span[1] - self._span[0], 1)
-            longest = int(np.argmax(lengths))
-            detail = (
-                f"{len(gaps):,} silences of more than 20 times the usual interval, the longest "
-                f"{length_text(int(lengths[longest]))} at {time_text(self._origin + int(gaps[longest, 0]))}, "
-                f"together {share:.1%} of the time"
-            )
-            yield Finding("gap", len(gaps), self._origin + int(gaps[0, 0]), detail)
-
-
-@njit(cache=True)
-def _long_intervals(ts: np.ndarray, memory: np.ndarray) -> np.ndarray:
-    """Start and length of each interval above twenty recent means (an average over some 500 intervals)."""
-    out = np.empty((len(ts), 2))
-    n = 0
-    for t in ts:
-        interval = t - memory[0]
-        memory[0] = t
-        if interval <= 0.0:
-            continue
-        limit = max(20.0 * memory[1], 1e9)
-        if memory[2] >= 50 and interval > limit:
-            out[n, 0], out[n, 1] = t - interval, interval
-            n += 1
-            interval = limit  # one silence must not hide the next
-        memory[2] += 1.0
-        memory[1] += (interval - memory[1]) / min(memory[2], 500.0)
-    return out[:n]
-
-
-class RegularGaps(Check):
-    """Missing rows of feeds with a fixed step."""
-
-    def __init__(self) -> None:
-        self._times: list[np.ndarray] = []
-
-    def add(self, table: pa.Table, ts: np.ndarray) -> None:
-        self._times.append(ts)
-
-    def findings(self, rows: int) -> Iterator[Finding]:
-        ts = np.concatenate(self._times)
-        steps = np.diff(ts)
-        steps, starts = steps[steps > 0], ts[:-1][steps > 0]
-        if len(steps) < 3:
-            return
-        step = float(np.median(steps))
-        if np.mean(np.abs(steps - step) <= 0.1 * step) < 0.5:
-            return  # no fixed step: values come when something happens, such as liquidations
-        long = steps > 1.5 * step
-        if long.any():
-            lengths = steps[long]
-            missing = int(np.rint(lengths / step - 1).sum())
-            longest, total = int(np.argmax(lengths)), max(int(ts[-1] - ts[0]), 1)
-            at = time_text(int(starts[long][longest]))
-            detail = (
-                f"{len(lengths):,} holes ({missing:,} rows missing, one each {length_text(int(step))}), "
-                f"the longest {length_text(int(lengths[longest]))} at {at}, "
-                f"together {(lengths - step).sum() / total:.1%} of the time"
-            )
-            yield Finding("gap", len(lengths), int(starts[long][0]), detail)
-
-
 class EmptyValues(Check):
-    """Prices that are null, NaN or not positive; sizes that are null or zero where a size is due."""
+    """Prices that are null, NaN or not positive; sizes that are null or not what a size can be."""
 
     _DUE: dict[str, tuple[str, ...]] = {  # noqa: RUF012
         "trades": ("price", "size"),
@@ -211,6 +129,8 @@ class EmptyValues(Check):
         bad = np.zeros(len(ts), dtype=bool)
         for name in self._DUE.get(self._data_type, ()):
             bad |= ~(to_float(flat(table[name])) > 0)
+        if self._data_type == "bars":
+            bad |= ~(to_float(flat(table["volume"])) >= 0)
         if self._data_type == "series":
             bad |= ~np.isfinite(flat(table["value"]).to_numpy())
         if self._data_type == "deltas":
@@ -249,30 +169,59 @@ class Aggressors(Check):
             yield Finding("one-sided trades", most.count, most.first, detail)
 
 
-class OffMarket(Check):
-    """Prints off the median of the 51 trades around them by over 0.5 % and 20 times the usual distance from
-    it.
-    """
+class SameIds(Check):
+    """Trades whose id an earlier one has."""
 
     def __init__(self) -> None:
-        self._off = Counter()
-        self._furthest = 0.0
+        self._same = Counter()
+        self._seen = SeenIds()
 
     def add(self, table: pa.Table, ts: np.ndarray) -> None:
-        price = to_float(flat(table["price"]))
-        if len(price) < 10:
-            return
-        distance = np.abs(price / np.maximum(median_filter(price, size=51, mode="nearest"), 1e-300) - 1)
-        off = distance > max(0.005, 20 * float(np.mean(distance)))
-        self._off.add(off, ts)
-        self._furthest = max(self._furthest, float(distance[off].max(initial=0.0)))
+        ids = pa.chunked_array([pc.fill_null(flat(table["trade_id"]), "")])
+        self._same.add(self._seen.repeated(ids), ts)
 
     def findings(self, rows: int) -> Iterator[Finding]:
-        if self._off.count:
+        if self._same.count:
+            detail = f"{self._same.count:,} of {rows:,} trades have the id of an earlier one"
+            yield Finding("same id", self._same.count, self._same.first, detail)
+
+
+class ImpossibleBars(Check):
+    """Bars whose high and low do not contain their open and close."""
+
+    def __init__(self) -> None:
+        self._bad = Counter()
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        opens, high, low, close = (to_float(flat(table[name])) for name in ("open", "high", "low", "close"))
+        self._bad.add((high < np.maximum(opens, close)) | (low > np.minimum(opens, close)), ts)
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._bad.count:
+            detail = f"{self._bad.count:,} of {rows:,} bars have an open or close outside high and low"
+            yield Finding("impossible bar", self._bad.count, self._bad.first, detail)
+
+
+class Rates(Check):
+    """Funding rates that look like percents: beyond 10 % a settlement, or half of them beyond 0.3 %."""
+
+    def __init__(self) -> None:
+        self._beyond, self._large = Counter(), Counter()
+        self._largest = 0.0
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        rate = np.abs(flat(table["rate"]).cast(pa.float64()).to_numpy())
+        self._beyond.add(~(rate <= 0.1), ts)
+        self._large.add(~(rate <= 0.003), ts)
+        self._largest = max(self._largest, float(rate.max(initial=0.0)))
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        found = self._large if self._large.count > 0.5 * rows else self._beyond
+        if found.count:
             detail = (
-                f"{self._off.count:,} trades are off the trades around them, by up to {self._furthest:.2%}"
+                f"{found.count:,} of {rows:,} rates are very large, up to {self._largest:.4g} a settlement"
             )
-            yield Finding("off-market print", self._off.count, self._off.first, detail)
+            yield Finding("funding rate", found.count, found.first, detail)
 
 
 class Touch(Check):
@@ -302,10 +251,13 @@ class Quotes(Touch):
 
 
 class Book(Touch):
+    """The book replayed; ``middles`` are samples of its middle price, times and values."""
+
     def __init__(self, price_precision: int, size_precision: int) -> None:
         super().__init__()
         self._scale = 10.0**price_precision, 10.0**size_precision
         self._book = LevelBook()
+        self.middles: list[tuple[int, float]] = []
 
     def add(self, table: pa.Table, ts: np.ndarray) -> None:
         action = codes(flat(table["action"]), {"ADD": 1, "UPDATE": 1, "DELETE": 2})
@@ -315,7 +267,16 @@ class Book(Touch):
         size[action != 1] = 0
         last = (flat(table["flags"]).to_numpy() & F_LAST) != 0
         self._book.reserve(len(ts))
-        self.judge(replay(self._book.prices, self._book.sizes, self._book.count, side, price, size, last), ts)
+        book, states = self._book, []
+        for lo in range(0, len(ts), _BETWEEN):
+            part = slice(lo, lo + _BETWEEN)
+            states.append(
+                replay(book.prices, book.sizes, book.count, side[part], price[part], size[part], last[part])
+            )
+            best = book.best()
+            if best is not None:
+                self.middles.append((int(ts[part][-1]), 0.5 * (best[0] + best[2]) / self._scale[0]))
+        self.judge(np.concatenate(states), ts)
 
 
 class LostBook(Check):

@@ -89,7 +89,8 @@ class Clock:
             raise MappingError(
                 f"{batch.path}: row {batch.rows[row]} is stamped {np.datetime64(int(init[row]), 'ns')}, "
                 f"{late[row] / 1e9:.3f} s before a row above it; set time.sort = true if the file is not in "
-                "order, or a larger time.max_late if the feed is like that"
+                "order, or a larger time.max_late if the feed is like that (local times without an offset "
+                "repeat an hour each autumn: write them in UTC)"
             )
         self._latest = int(raised[-1])
         self._tally.notes["stamped before the row above: ts_init raised"] += int((late > 0).sum())

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Group
@@ -11,19 +11,53 @@ from rich.text import Text
 
 from catalogs.layout import DataType
 
-_ADVICE = {
-    "gap": "see whether the recorder or the venue stood still; judge no position across it",
-    "duplicate": "import again from the source; the importer leaves repeated rows out",
-    "out of order": "sort the source by time of receipt and import again; the engine refuses to go back",
-    "event after receipt": "see that time.event and time.init name the right columns; or a clock ran ahead",
-    "stale event": "see that time.event names the right column, in the right unit",
-    "crossed book": "look for lost updates before it; a crossed book fills orders no market would",
-    "lost book": "updates are missing: record snapshots more often; a run has no price there",
-    "locked book": "the spread is zero there: do not trust passive fills, nor features of the spread",
-    "one-sided trades": "the recorder mistook the aggressor: import with aggressor = none, have it inferred",
-    "unknown aggressor": "signed volume is inferred from prices, not measured",
-    "off-market print": "leave such trades out with `where` if the source marks them (insurance fund)",
-    "empty value": "leave rows without a price or size out of the import",
+Severity = Literal["error", "warning"]
+"""An error makes numbers wrong; a warning is a property of market or recording that one has to know of."""
+
+_DEFECTS: dict[str, tuple[Severity, str]] = {
+    "damaged file": ("error", "remove the file and import its data again"),
+    "gap": ("warning", "see whether the recorder or the venue stood still; judge no position across it"),
+    "other length": ("error", "correct time.period, or import what is missing; features count rows as bars"),
+    "duplicate": ("error", "import again from the source; the importer leaves repeated rows out"),
+    "same id": ("error", "import again from the source with `id`: one id is one trade"),
+    "out of order": ("error", "sort the source by time of receipt and import again; the engine refuses it"),
+    "event after receipt": (
+        "error",
+        "see that time.event and time.init name the right columns; or a clock ran ahead",
+    ),
+    "stale event": ("error", "see that time.event names the right column, in the right unit"),
+    "crossed book": ("error", "look for lost updates before it; a crossed book fills orders no market would"),
+    "lost book": (
+        "error",
+        "updates are missing: record snapshots more often; a run has no price there",
+    ),
+    "locked book": (
+        "warning",
+        "the spread is zero there: do not trust passive fills, nor features of the spread",
+    ),
+    "one-sided trades": (
+        "error",
+        "the recorder mistook the aggressor: import with aggressor = none, have it inferred",
+    ),
+    "unknown aggressor": ("warning", "signed volume is inferred from prices, not measured"),
+    "off-market print": (
+        "error",
+        "leave such rows out with `where` if the source marks them (insurance fund), or mend the source",
+    ),
+    "empty value": ("error", "leave rows without a price or size out of the import"),
+    "impossible bar": ("error", "see that open, high, low and close name the right columns"),
+    "funding rate": ("error", "rates are fractions of the notional a settlement, not percents: scale them"),
+    "wild prices": ("error", "see that price and size (or close and volume) name the right columns"),
+    "level shift": (
+        "error",
+        "a renamed or redenominated contract, or a scale that changed: import each part as an instrument of "
+        "its own, or with its own price_scale",
+    ),
+    "frozen price": (
+        "warning",
+        "a venue's outage filled up, or a feed that hung: leave the stretch out of training and backtest",
+    ),
+    "prices disagree": ("error", "see that both have the right price_scale, columns and instrument"),
 }
 
 
@@ -39,7 +73,12 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return _ADVICE[self.defect]
+        return _DEFECTS[self.defect][1]
+
+    @property
+    def severity(self) -> Severity:
+        """Whether it makes numbers wrong or is to be known."""
+        return _DEFECTS[self.defect][0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +109,10 @@ class CheckReport:
         """For ``--json``; times are nanoseconds."""
         feeds = []
         for feed in self.feeds:
-            found = [dataclasses.asdict(item) | {"advice": item.advice} for item in feed.findings]
+            found = [
+                dataclasses.asdict(item) | {"severity": item.severity, "advice": item.advice}
+                for item in feed.findings
+            ]
             feeds.append(dataclasses.asdict(feed) | {"findings": found})
         return {"catalog": str(self.path), "findings": len(self.findings), "feeds": feeds}
 
@@ -99,7 +141,7 @@ def _line(feed: FeedReport, item: Finding) -> Text:
     advice = item.advice[0].upper() + item.advice[1:]
     return Text.assemble(
         (f"{feed.data_type} of {feed.identifier}: ", "bold"),
-        (f"{item.defect}: ", "yellow"),
+        (f"{item.severity}: {item.defect}: ", "red" if item.severity == "error" else "yellow"),
         f"{item.detail}; first at {time_text(item.first)}. {advice}.",
     )
 

@@ -51,7 +51,7 @@ def clean(perp):
             f"{ID}-1-MINUTE-LAST-EXTERNAL",
             grid,
             grid,
-            *(np.full(200, v) for v in (1.0, 2.0, 0.5, 1.5, 9.0)),
+            *_bars(rng),
         ],
         "series": ["open_interest", ID, grid, grid, rng.normal(size=200)],
     }
@@ -59,6 +59,13 @@ def clean(perp):
         name: [a.copy() if isinstance(a, np.ndarray) else a for a in arrays]
         for name, arrays in market.items()
     }
+
+
+def _bars(rng):
+    """Open, high, low, close and volume of 200 bars."""
+    close = 50_000 + np.round(np.cumsum(rng.normal(0, 5, 200)), 1)
+    opens = np.r_[50_000.0, close[:-1]]
+    return opens, np.maximum(opens, close) + 1, np.minimum(opens, close) - 1, close, rng.uniform(1, 9, 200)
 
 
 def _write(path, perp, market):
@@ -107,11 +114,12 @@ def test_gaps(tmp_path, perp, clean):
 
 def test_duplicates(tmp_path, perp, clean):
     rows = np.sort(np.r_[0:N, 10, 11, 500])
-    clean["trades"] = [column[rows] for column in clean["trades"]]
+    for name in ("trades", "quotes"):
+        clean[name] = [column[rows] for column in clean[name]]
     found = _found(_write(tmp_path, perp, clean))
-    assert set(found) == {("trades", "duplicate")}
-    assert found["trades", "duplicate"].count == 3
-    assert found["trades", "duplicate"].first == int(clean["trades"][1][10])
+    assert set(found) == {("trades", "same id"), ("quotes", "duplicate")}
+    for item in found.values():
+        assert (item.count, item.first, item.severity) == (3, int(clean["trades"][1][10]), "error")
 
 
 def test_times_that_go_back(tmp_path, perp, clean):
