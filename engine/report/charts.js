@@ -4,6 +4,7 @@ const charts = (() => {
   const root = document.documentElement;
   const colour = name => (name[0] === '$' ? getComputedStyle(root).getPropertyValue('--' + name.slice(1)).trim() : name);
   const inStyle = name => (name[0] === '$' ? `var(--${name.slice(1)})` : name);
+  const channels = hex => [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
   const two = value => String(value).padStart(2, '0');
   const moment = (ms, seconds = true) => {
     const d = new Date(ms);
@@ -108,7 +109,7 @@ const charts = (() => {
       const plot = new uPlot({
         width: this.width(), height: panel.height + (panel.labels ? 42 : 0), ms: 1, pxAlign: 1,
         tzDate: ms => uPlot.tzDate(new Date(ms), 'Etc/UTC'),
-        padding: [small ? 1 : 10, 20, small ? 1 : 4, 0],
+        padding: [small ? 1 : 10, this.time ? 34 : 20, small ? 1 : 4, 0],
         scales: {
           x: {time: this.time, distr: log ? 3 : 1, range: (u, a, b) => this.span(a, b, log)},
           y: {distr: panel.log ? 3 : 1, range: panel.range ? () => panel.range
@@ -231,8 +232,7 @@ const charts = (() => {
       for (const {plot} of this.plots) plot.redraw(false);
     }
 
-    resize() {
-      const width = this.width();
+    resize(width = this.width()) {
       for (const {plot, panel} of this.plots) {
         if (plot.width !== width) plot.setSize({width, height: panel.height + (panel.labels ? 42 : 0)});
       }
@@ -259,24 +259,31 @@ const charts = (() => {
       }
       const pixels = Math.round(width);
       const held = this.held(states.codes || states.columns[0], panel.x, kinds, weigh, min, max, pixels);
-      const colours = states.colours.map(colour);
+      const colours = states.colours.map(name => (name ? channels(colour(name)) : null));
+      const paper = channels(colour('$card'));
       const ctx = u.ctx;
       ctx.save();
+      ctx.beginPath();
+      ctx.rect(left, top, width, height);
+      ctx.clip();
+      // Solid colours that overlap by half a pixel: on paper, thinner or see-through ones would show their seams.
       for (let p = 0; p < pixels; p++) {
         let up = top + height;
+        let mixed = paper;
         for (let k = 0; k < kinds; k++) {
           const share = held[p * kinds + k];
           if (!share || !colours[k]) continue;
-          ctx.fillStyle = colours[k];
           if (panel.back) {
-            ctx.globalAlpha = panel.back.strength * share;
-            ctx.fillRect(left + p, top, 1, height);
-          } else {
-            ctx.globalAlpha = states.strength || 0.9;
-            ctx.fillRect(left + p, up - height * share, 1, height * share);
-            up -= height * share;
+            mixed = mixed.map((part, i) => part + (colours[k][i] - paper[i]) * share * panel.back.strength);
+            continue;
           }
+          ctx.fillStyle = `rgb(${colours[k]})`;
+          ctx.fillRect(left + p, up - height * share, 1.5, height * share);
+          up -= height * share;
         }
+        if (mixed === paper) continue;
+        ctx.fillStyle = `rgb(${mixed.map(Math.round)})`;
+        ctx.fillRect(left + p, top, 1.5, height);
       }
       ctx.restore();
     }

@@ -246,7 +246,11 @@ def _tiles(run: Run, f: dict[str, Any]) -> str:
     return (
         "<div class='tiles'>"
         + tile(
-            "Net return", show(f["return"], "+.2%"), "above 0 after all costs", _judge(f["return"], 0, None)
+            "Net return",
+            show(f["return"], "+.2%"),
+            "above 0 after all costs, and above holding",
+            _judge(f["return"], 0, None),
+            "" if f["holding_return"] is None else f"holding {f['holding_return']:+.2%}",
         )
         + tile(
             "Sharpe",

@@ -117,17 +117,16 @@
     row.onkeydown = event => { if (event.key === 'Enter') act(); };
   });
 
-  // Paper is light and as wide as it is.
+  // Paper is light, and as wide as A4 and letter are within their margins; its layout comes too late to be measured.
+  const PAPER = 660;
   addEventListener('beforeprint', () => {
     root.dataset.screen = root.dataset.theme;
     root.dataset.theme = 'light';
-    root.classList.add('paper');
-    Object.values(figures).forEach(figure => figure.resize());
+    Object.values(figures).forEach(figure => figure.resize(PAPER));
     paint();
   });
   addEventListener('afterprint', () => {
     root.dataset.theme = root.dataset.screen;
-    root.classList.remove('paper');
     Object.values(figures).forEach(figure => figure.resize());
     paint();
   });
