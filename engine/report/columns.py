@@ -94,5 +94,6 @@ def _whole(values: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndar
         if np.allclose(whole / 10.0**digits, filled, rtol=1e-12, atol=0):
             step = int(np.gcd.reduce(whole.astype(np.int64))) or 1
             return float(step), 10.0**digits, whole.astype(np.int64) // step
-    quantum = reach * 2.0 ** -(26 if len(values) <= FEW else 16)
+    # Never finer than a float is, nor than the least float.
+    quantum = max(reach * 2.0 ** -(26 if len(values) <= FEW else 16), largest * 2.0**-50, 1e-300)
     return quantum, 1.0, np.rint(filled / quantum).astype(np.int64)
