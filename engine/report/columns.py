@@ -91,7 +91,8 @@ def _whole(values: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndar
         whole = np.rint(filled * 10.0**digits)
         if largest * 10.0**digits > 2**50 or reach * 10.0**digits > 2**26:
             break
-        if np.allclose(whole / 10.0**digits, filled, rtol=1e-12, atol=0):
+        off = np.abs(whole / 10.0**digits - filled)
+        if np.all(off <= np.minimum(1e-12 * np.abs(filled), reach * 2.0**-27)):
             step = int(np.gcd.reduce(whole.astype(np.int64))) or 1
             return float(step), 10.0**digits, whole.astype(np.int64) // step
     # Never finer than a float is, nor than the least float.
