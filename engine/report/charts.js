@@ -1,50 +1,29 @@
 // Draws a figure: panels of uPlot over one x axis, with the states of regime and gate, orders, and a chosen moment.
 'use strict';
 const charts = (() => {
-  const root = document.documentElement;
-  const colour = name => (name[0] === '$' ? getComputedStyle(root).getPropertyValue('--' + name.slice(1)).trim() : name);
-  const inStyle = name => (name[0] === '$' ? `var(--${name.slice(1)})` : name);
-  const channels = hex => [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
-  const two = value => String(value).padStart(2, '0');
-  const moment = (ms, seconds = true) => {
-    const d = new Date(ms);
-    const day = `${d.getUTCFullYear()}-${two(d.getUTCMonth() + 1)}-${two(d.getUTCDate())}`;
-    return `${day} ${two(d.getUTCHours())}:${two(d.getUTCMinutes())}${seconds ? ':' + two(d.getUTCSeconds()) : ''}`;
-  };
-  const figured = digits => value => {
-    if (value === null || value === undefined || Number.isNaN(value)) return '';
-    const most = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value) || 1)));
-    return value.toLocaleString('en', {maximumFractionDigits: Math.min(most, 12)});
-  };
-  // Tick labels: as many decimals as their step needs.
-  const ticks = (u, values) => {
-    const step = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
-    const digits = Math.min(12, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
-    return values.map(value => (value === null ? '' : value.toLocaleString('en', {maximumFractionDigits: digits})));
-  };
-  // On a logarithmic axis 1, 2 and 5 are enough.
-  const leading = (u, values) => values.map(value => (/^[125](\.0*)?e/.test(value.toExponential(6)) ? value : null));
-  const plainly = (u, values) => values.map(value => (value === null ? '' : String(parseFloat(value.toPrecision(2)))));
-  // Time as labels: hours of a day, days of a year, months; what a label leaves out stands below where it changes.
-  const DAY = 86400000;
-  const clock = (u, splits, axis, space, step) => {
-    let before = '';
-    return splits.map(ms => {
-      const text = moment(ms);
-      const [name, below] = step >= 28 * DAY ? [text.slice(0, 7), ''] : step >= DAY ? [text.slice(5, 10), text.slice(0, 4)]
-        : [text.slice(11, step < 60000 ? 19 : 16), text.slice(0, 10)];
-      const label = below && below !== before ? `${name}\n${below}` : name;
-      before = below;
-      return label;
-    });
-  };
+  const {channels, clock, colour, figured, inStyle, leading, moment, plainly, ticks} = labels;
   const linear = uPlot.paths.linear();
   const stepped = uPlot.paths.stepped({align: 1});
   const bars = uPlot.paths.bars({size: [0.9, 80]});
+  // Root mean squares of stretches where there are several values a pixel: the extremes of a noisy measure hide its course.
+  const smooth = (u, s, a, b) => {
+    const stretch = Math.ceil(2 * (b - a + 1) / u.bbox.width);
+    if (stretch < 4) return linear(u, s, a, b);
+    const [x, y] = [u.data[0], u.data[s]];
+    const path = new Path2D();
+    for (let i = a; i <= b; i += stretch) {
+      const end = Math.min(i + stretch, b + 1);
+      let [sum, known] = [0, 0];
+      for (let k = i; k < end; k++) if (y[k] !== null) { sum += y[k] * y[k]; known++; }
+      if (known) path.lineTo(u.valToPos(x[(i + end - 1) >> 1], 'x', true), u.valToPos(Math.sqrt(sum / known), u.series[s].scale, true));
+    }
+    return {stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 1};
+  };
   const paths = {
     // With more bars than pixels a step is no more to be seen, and a line goes quicker.
     step: (u, s, a, b) => (b - a > 4 * u.bbox.width ? linear : stepped)(u, s, a, b),
     line: linear,
+    smooth,
     bars,
     dots: () => null,
   };
@@ -190,6 +169,7 @@ const charts = (() => {
       this.place.append(bar);
       this.place.tabIndex = 0;
       this.place.setAttribute('role', 'group');
+      this.place.setAttribute('aria-label', 'charts over time; + and - zoom, arrows move, 0 shows all');
       this.place.onkeydown = event => {
         const act = {ArrowLeft: () => this.shift(-0.2), ArrowRight: () => this.shift(0.2), '+': () => this.scale(0.5),
           '=': () => this.scale(0.5), '-': () => this.scale(2), 0: () => this.zoom(null), Escape: () => this.zoom(null)}[event.key];
@@ -405,5 +385,5 @@ const charts = (() => {
     return find(max + 1) - find(min);
   };
 
-  return {Figure, moment};
+  return {Figure};
 })();

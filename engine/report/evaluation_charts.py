@@ -105,7 +105,9 @@ def series_figure(page: Page, series: VolatilitySeries, colours: dict[str, str])
         # A logarithm keeps the small ones as exact as the large ones.
         log = page.columns.add(f"volatility.log{i}", np.log(100 * np.sqrt(mean[:, i])))
         page.derived[f"volatility.{i}"] = ["exponential", log]
-        lines.append({"name": name, "y": f"volatility.{i}", "colour": colour, "width": width})
+        lines.append(
+            {"name": name, "y": f"volatility.{i}", "colour": colour, "width": width, "kind": "smooth"}
+        )
     panel = {"title": "", "height": 300, "x": x, "series": lines, "labels": True, "log": True}
     span = [int(ts[0]), int(ts[-1])] if len(ts) else [0, 1]
     return {"x": "time", "range": span, "panels": [panel | {"figures": 4}]}

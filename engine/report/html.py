@@ -176,7 +176,10 @@ def _run_note(run: Run, holding: Holding | None) -> str:
 
 _COST_NOTE = "Slippage is a part of gross: what fills gave against the mid at the bar's close before them."
 _FALL_NOTE = "From the moment the peak was last held to its recovery. Click a row to see it in the chart."
-_LIST_NOTE = "From flat to flat, or through zero. Click a row to see it in the chart, a title to sort by it."
+_LIST_NOTE = (
+    "From flat to flat, or through zero; what is still open at the end is not here. Click a row to see it in "
+    "the chart, a title to sort by it."
+)
 _TRIP_NOTE = (
     "A round trip goes from flat to flat (or through zero) and is judged after its fees and funding; "
     "slippage is the fill price against the mid at the bar's close before it, drift since then included."
@@ -187,6 +190,7 @@ _REASON_NOTE = "One count a bar and strategy."
 def _header(run: Run, figures: dict[str, Any]) -> str:
     manifest, money = run.manifest, figures["currency"]
     net = figures["net_pnl"]
+    standing = "gain" if net > 0 else "loss" if net < 0 else ""
     chips = [
         manifest["instrument"],
         f"{day(manifest['start'])} → {day(manifest['end'])}",
@@ -200,7 +204,7 @@ def _header(run: Run, figures: dict[str, Any]) -> str:
     return (
         f"<header><div class='head'><h1>{escape(manifest['name'])}</h1><div class='chips'>"
         + "".join(f"<span class='chip'>{escape(text)}</span>" for text in chips)
-        + f"</div></div><div class='result'><div class='net {'gain' if net > 0 else 'loss'}'>"
+        + f"</div></div><div class='result'><div class='net {standing}'>"
         f"{escape(amount(net))} {escape(money)}</div><div class='parts'>net{escape(share)} = {parts}"
         f" · funding {amount(figures['funding'])}</div></div></header>"
     )

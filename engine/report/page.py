@@ -30,7 +30,7 @@ Figure = dict[str, Any]
 
 # The page may not reach out, whatever stands in it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
-_SCRIPTS = ("vendor/uplot.min.js", "unpack.js", "charts.js", "page.js")
+_SCRIPTS = ("vendor/uplot.min.js", "unpack.js", "labels.js", "charts.js", "page.js")
 
 
 class Page:
@@ -87,7 +87,8 @@ class Page:
         Every text in ``body`` that is not the page's own must have gone through ``escape``.
         """
         about = {"figures": self._figures, "tables": self._lists, "derived": self.derived}
-        scripts = "".join(f"<script>{_asset(name)}</script>\n" for name in _SCRIPTS)
+        scripts = f"<script>/* uPlot: {_asset('vendor/uplot-LICENSE')} */</script>\n"
+        scripts += "".join(f"<script>{_asset(name)}</script>\n" for name in _SCRIPTS)
         text = (
             "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
