@@ -16,6 +16,7 @@ from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from features.messages import BarState, Forecast, RegimeState, VolatilityState
 from strategies import Trader, TraderConfig
+from strategies.account import Marks
 
 _NAME = StrategyId("Beaufort-001")
 _SILENT = Forecast(math.nan, math.nan)
@@ -49,8 +50,8 @@ class Conductor(Strategy):
     def __init__(self, config: ConductorConfig) -> None:
         super().__init__(config)
         self._guard, self._on_bar_closed = config.guard, config.on_bar
-        self.governor = RiskGovernor(self, config.governor)
         self.trader = Trader(self, config.trader)
+        self.governor = RiskGovernor(self, config.governor, self.trader.surrender)
         watch = config.guard.watch
         self.on_order_event = watch(self, self.trader.on_order_event)  # type: ignore[method-assign, assignment]
         self.on_position_event = watch(self, self.trader.on_position_event)  # type: ignore[method-assign, assignment]
@@ -88,13 +89,14 @@ class Conductor(Strategy):
         forecast : list of float or None
             ``p_up, p_down``; None where nothing forecasts.
         """
-        price, bid, ask, low, high = quote
+        price, bid, ask, mark, first, low, high, low_age, high_age = quote
         trend, chop, stress, label = regime
         expected, expected_bar, risk_on = volatility
         said = RegimeState(int(label) if label == label else -1, (trend, chop, stress))
         gate = VolatilityState(expected, expected_bar, risk_on == 1.0)
         hoped = _SILENT if forecast is None else Forecast(*forecast)
-        risk = self.governor.judge(ts, price, low, high, said, gate)
+        marks = Marks(mark, first, low, high, ts - int(low_age), ts - int(high_age))
+        risk = self.governor.judge(ts, price, marks, said, gate)
         bar = BarState(ts, features, price, bid, ask, low, high, said, gate, hoped, risk)
         self.trader.on_bar(bar)
         self.publish_message("bar", bar)

@@ -1,4 +1,4 @@
-"""The risk governor: marks the account once a bar, says what strategies may do, keeps the account's books.
+"""The risk governor: marks the account once a bar, says what strategies may do, keeps the run's books.
 
 It lives in the component that publishes bars. Liquidation is its own, not Nautilus's: that one prices
 positions by quotes alone, so that it never comes where there are only book deltas or bars, is unknown to the
@@ -7,17 +7,17 @@ sandbox, and copies every open position with all its fills at each event of the 
 
 import dataclasses
 import math
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
-from nautilus_trader.model import Currency, Price
 from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
 from features.messages import REGIMES, RegimeState, RiskState, VolatilityState
+from strategies.account import Account, Liquidation, Marks
 from strategies.governor import DrawdownGovernor
-from strategies.sizing import ContractSpec
 
-_MARK_PRECISION = 9  # decimal places of the mark: a mid lies between ticks
 _NAN = math.nan
 
 
@@ -25,18 +25,19 @@ _NAN = math.nan
 class GovernorConfig:
     """What the governor needs.
 
-    ``liquidation``: whether maintenance margin is watched. ``trade_from`` (ns): until then nobody may trade,
-    because features and filters are warming up. ``equity_log`` receives ``(ts, equity, price, position,
-    regime, risk_on)`` a bar from then on, ``funding_log`` ``(ts, rate, amount)`` a settlement.
+    ``trade_from`` (ns): until then nobody may trade, because features and filters are warming up.
+    ``equity_log`` receives ``(ts, equity, lowest, price, position, regime, risk_on)`` a bar from then on,
+    ``funding_log`` ``(ts, rate, amount)`` a settlement, ``liquidation_log`` ``(ts, position, price, level,
+    mark, charge, equity)`` if the account ends so.
     """
 
     drawdown: DrawdownGovernor
+    account: Account
     instrument: Any
-    currency: Currency
-    liquidation: bool
     trade_from: int
     equity_log: list[tuple[Any, ...]]
     funding_log: list[tuple[Any, ...]]
+    liquidation_log: list[tuple[Any, ...]]
     guard: RunGuard
 
 
@@ -48,32 +49,29 @@ class RiskGovernor:
     host : Strategy
         The component it lives in: Nautilus gives the portfolio to strategies alone.
     config : GovernorConfig
+    surrender : callable
+        Has the strategies give up what they hold; called before a liquidation is booked.
 
     Attributes
     ----------
+    account : Account
     memory : State
         Of the drawdown filter.
     """
 
-    def __init__(self, host: Strategy, config: GovernorConfig) -> None:
+    def __init__(
+        self, host: Strategy, config: GovernorConfig, surrender: Callable[[int, Liquidation], None]
+    ) -> None:
         self._host = host
         self._c = config
         self._iid = config.instrument.id
-        self._spec = ContractSpec.of(config.instrument)
-        self._margin = float(config.instrument.margin_maint) if config.liquidation else _NAN
-        self._held = 0.0  # position at the close before
-        self._mark = _NAN  # the last known price
-        self._boundaries: set[int] = set()
+        self._surrender = surrender
+        self.account = config.account
+        self._rates: dict[int, Decimal] = {}  # by settlement
         self.memory = config.drawdown.initial_state()
 
     def judge(
-        self,
-        ts: int,
-        price: float,
-        low: float,
-        high: float,
-        regime: RegimeState,
-        volatility: VolatilityState,
+        self, ts: int, price: float, marks: Marks, regime: RegimeState, volatility: VolatilityState
     ) -> RiskState:
         """What strategies may do at the bar that closes at ``ts`` (ns); without a price, by the last one."""
         c, host = self._c, self._host
@@ -82,44 +80,48 @@ class RiskGovernor:
         # Nautilus copies the account, with every event it has seen, wherever it looks at it: forget them, or
         # a run slows down as it trades.
         host.cache.purge_account_events(host.clock.timestamp_ns())
-        account = host.portfolio.account(self._iid.venue)
-        balance = None if account is None else account.balance_total(c.currency)
-        equity = _NAN if balance is None else balance.as_double()
-        position = 0.0
-        if price > 0:
-            self._mark = price
-        else:  # no book: a position is worth what it was worth when there last was one
-            low = high = self._mark
-        # Marked here at the bar's price: Nautilus's own mark stands still while there are only book deltas.
-        for held in host.cache.positions_open(None, self._iid):
-            position += held.signed_qty
-            mark = self._mark if self._mark > 0 else held.avg_px_open
-            equity += held.unrealized_pnl(Price(mark, _MARK_PRECISION)).as_double()
+        marked = c.account.mark(ts, price, marks)
+        ended = marked.liquidation
+        if ended is not None:
+            position = float(c.account.position)
+            self._surrender(max(ts, c.account.changed), ended)
+            c.account.liquidate(ended)
+            row = (ended.at, position, ended.price, ended.level, ended.mark, ended.charge, marked.equity)
+            c.liquidation_log.append(row)
         label = REGIMES[regime.label] if regime.label >= 0 else "none"
-        c.equity_log.append((ts, equity, price, position, label, volatility.risk_on))
-        excess = _NAN
-        if position:
-            # The bar's range counts against a position held throughout, its close against a newer one.
-            worst = (low if position > 0 else high) if position == self._held else self._mark
-            margin = abs(position) * self._spec.value(worst) * self._margin
-            excess = equity + position * self._spec.profit(self._mark, worst) - margin
-        self._held = position
-        return c.drawdown.judge(self.memory, ts, equity, excess)
+        position = float(c.account.position)
+        c.equity_log.append((ts, marked.equity, marked.lowest, price, position, label, volatility.risk_on))
+        return c.drawdown.judge(self.memory, ts, marked.equity, marked.lowest, liquidated=ended is not None)
 
     # -- funding: Nautilus settles it without telling strategies, so the books are read after each time ------
 
     def on_funding_rate(self, funding: Any) -> None:
         """Have the settlement that ``funding`` announces read after its time."""
         boundary, clock = funding.next_funding_ns, self._host.clock
-        if boundary is None or boundary in self._boundaries or boundary < clock.timestamp_ns():
+        if boundary is None or boundary < clock.timestamp_ns():
             return
-        self._boundaries.add(boundary)
+        known = boundary in self._rates
+        self._rates[boundary] = Decimal(str(funding.rate))
+        if known:
+            return
         after = self._c.guard.watch(self._host, lambda _event: self._on_settled(boundary))
         clock.set_time_alert_ns(f"funding-{boundary}", boundary + 1, callback=after)
 
     def _on_settled(self, boundary: int) -> None:
+        rate = self._rates[boundary]
         for position in self._host.cache.positions_open(instrument_id=self._iid):
             for adjustment in position.adjustments():
                 if adjustment.ts_event == boundary and adjustment.pnl_change is not None:
-                    amount = adjustment.pnl_change.as_double()
-                    self._c.funding_log.append((boundary, _NAN, amount))
+                    amount = self._unrounded(adjustment.pnl_change, Decimal(str(position.signed_qty)), rate)
+                    self._c.account.settle(boundary, amount)
+                    self._c.funding_log.append((boundary, float(rate), float(amount)))
+
+    def _unrounded(self, paid: Any, held: Decimal, rate: Decimal) -> Decimal:
+        """What Nautilus paid before it rounded it to its currency's decimal places."""
+        rounded: Decimal = paid.as_decimal()
+        mark = self._host.cache.mark_price(self._iid)
+        if mark is None:
+            return rounded
+        exact = -self._c.account.notional(held, mark.value.as_decimal()) * rate
+        unit = Decimal(1).scaleb(-paid.currency.precision)
+        return exact if abs(exact - rounded) <= unit else rounded

@@ -22,7 +22,7 @@ class Recording:
 
     ts: np.ndarray
     features: np.ndarray  # (n, number of features)
-    quotes: np.ndarray  # (n, 5): features.kernel.QUOTE_COLUMNS
+    quotes: np.ndarray  # (n, 9): features.kernel.QUOTE_COLUMNS
     regime: np.ndarray  # (n, 4): the outputs of the regime stage
     volatility: np.ndarray  # (n, 3)
     forecast: np.ndarray | None  # (n, 2)

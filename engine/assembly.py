@@ -4,12 +4,13 @@ recording.
 One Nautilus component, hub or replay, with the governor and the trader in it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from nautilus_trader.common import Cache
-from nautilus_trader.model import BarType, Currency, InstrumentId, OrderSide
+from nautilus_trader.model import BarType, InstrumentId, OrderSide
 
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
@@ -19,8 +20,10 @@ from engine.bundles import Models
 from engine.errors import BeaufortError
 from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
+from engine.settlement import account_currency, starting_cash
 from features.bars import ClockBars, ExternalBars
 from strategies import DeskConfig, TraderConfig
+from strategies.account import Account, AccountTerms
 from strategies.sizing import ContractSpec
 
 Mode = Literal["faithful", "replay", "live"]
@@ -59,17 +62,18 @@ def assemble(
         Given each raw data object before it is read (live sessions).
     """
     config = market.config
+    spec, bars_per_year = ContractSpec.of(market.traded), _bars_per_year(market, models)
+    account = Account(_terms(market, spec))
     governor = GovernorConfig(
         drawdown=config.risk.governor(),
+        account=account,
         instrument=market.traded,
-        currency=Currency.from_str(config.venue.starting_balance.split()[-1]),
-        liquidation=config.venue.liquidation,
         trade_from=trade_from,
         equity_log=logs.equity,
         funding_log=logs.funding,
+        liquidation_log=logs.liquidations,
         guard=guard,
     )
-    spec, bars_per_year = ContractSpec.of(market.traded), _bars_per_year(market, models)
     trader = TraderConfig(
         instrument=market.traded,
         desks=tuple(
@@ -90,6 +94,8 @@ def assemble(
             )
             for name, settings in config.strategies.items()
         ),
+        account=account,
+        currency=account_currency(market.traded),
         latency=0 if mode == "live" else config.venue.latency,
         flatten_on_stop=mode == "live",
     )
@@ -98,6 +104,19 @@ def assemble(
         assert end is not None
         return _replay(market, models, common, first, end)
     return _hub(market, models, common, mode, first, record)
+
+
+def _terms(market: Market, spec: ContractSpec) -> AccountTerms:
+    config = market.config
+    traded = config.data.streams[config.data.trade]
+    return AccountTerms(
+        spec=spec,
+        starting=starting_cash(config.venue.starting_balance),
+        maker_fee=config.venue.maker_fee,
+        taker_fee=config.venue.taker_fee,
+        maintenance=float(market.traded.margin_maint) if config.venue.liquidation else math.nan,
+        untimed=traded.bars is not None,
+    )
 
 
 def order_rows(cache: Cache, refusals: Mapping[str, str]) -> list[tuple[Any, ...]]:

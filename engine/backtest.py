@@ -34,6 +34,7 @@ from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, console, meter
 from engine.runs import RunLogs, bars_without_price, new_run_folder, write_run
+from engine.settlement import account_balance, venue_differs
 from features.settings import format_duration, format_time
 
 Mode = Literal["faithful", "replay"]
@@ -87,6 +88,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         *stale_stretches(market),
         *silent_stretches(market, models),
         *bars_without_price(outcome.logs, str(market.traded.id)),
+        *outcome.warnings,
     ]
     for warning in warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
@@ -124,6 +126,7 @@ class Outcome:
     reached: int
     complete: bool
     failures: list[str]
+    warnings: list[str]
 
 
 def play(market: Market, models: Models, mode: Mode, running: Meter | None = None) -> Outcome:
@@ -162,10 +165,13 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             except RuntimeError as error:
                 result, failures = None, [*guard.failures, str(error)]
             wall = time.perf_counter() - began
-        orders = order_rows(node.get_engine_cache(config.name), conductor.trader.refusals) if result else []
+        cache = node.get_engine_cache(config.name)
+        orders = order_rows(cache, conductor.trader.refusals) if result else []
+        account = conductor.governor.account
+        differs = None if logs.liquidations else venue_differs(cache, account, market.traded)
     finally:
         node.dispose()
-    if not failures and logs.equity and not any(row[2] > 0 for row in logs.equity):
+    if not failures and logs.equity and not any(row[3] > 0 for row in logs.equity):
         failures = [
             f"{market.traded.id} had no price at any bar of the span: there is no book of it; see what "
             "`beaufort data check` says of the deltas, or trade another span"
@@ -186,20 +192,15 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         span.end if complete else reached[0],
         complete,
         failures,
+        [differs] if differs and result else [],
     )
 
 
 def _refuse_idle(market: Market, models: Models) -> None:
-    """Raise where nothing could be traded: no money in the instrument's currency, no valid model, no data,
-    no bar."""
+    """Raise where nothing could be traded: a contract that cannot be accounted, no money in its currency, no
+    valid model, no data, no bar."""
     span = market.config.backtest
-    balance = Money.from_str(market.config.venue.starting_balance)
-    settled = getattr(market.traded, "settlement_currency", market.traded.quote_currency)
-    if balance.currency != settled:
-        raise BeaufortError(
-            f"venue.starting_balance is {balance}, but {market.traded.id} is settled in {settled}; "
-            "give an amount of it"
-        )
+    account_balance(market.traded, market.config.venue.starting_balance)
     asked = f"{format_time(span.start)} .. {format_time(span.end)}"
     bar = getattr(market.config.bars, "interval", 0)
     if bar and span.start // bar == span.end // bar:
@@ -222,9 +223,11 @@ def _refuse_idle(market: Market, models: Models) -> None:
         )
 
 
-def _recorded(market: Market) -> list[tuple[str, int, int]]:
-    """What moves the traded instrument's price, with its first and last moment in the catalog."""
-    prices = ("deltas", "quotes", "trades", "bars")
+def _recorded(market: Market, *, marks: bool = False) -> list[tuple[str, int, int]]:
+    """What moves the traded instrument's price, and its mark, with its first and last moment in the
+    catalog."""
+    prices = ["deltas", "quotes", "trades", "bars"]
+    prices += ["mark"] if marks else []
     feeds = [feed for feed in played_feeds(market, "replay") if feed.data_type in prices]
     try:
         return [(f.data_type, *market.catalog.coverage(f.identifier, f.data_type)[:2]) for f in feeds]
@@ -236,10 +239,13 @@ def stale_stretches(market: Market) -> list[str]:
     """Warnings where the backtest's span goes beyond what was recorded by more than a bar and a minute."""
     span, bars = market.config.backtest, market.config.bars
     slack = max(getattr(bars, "interval", 0), _MINUTE)
+    unmarked = market.config.data.streams[market.config.data.trade].mark and not market.streams[0].mark
     return [
+        f"no mark prices of {market.traded.id} were recorded: liquidation is judged by its trades"
+    ] * unmarked + [
         f"{name} of {market.traded.id} were recorded {format_time(first)} .. {format_time(last)} only: in "
         "the rest of the span the run stands on stale prices"
-        for name, first, last in _recorded(market)
+        for name, first, last in _recorded(market, marks=market.streams[0].mark)
         if first > span.start + slack or last < span.end - slack
     ]
 
@@ -324,8 +330,9 @@ def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
     ]
     books = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "deltas"}
     ticks = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "trades"}
+    balance = account_balance(market.traded, config.venue.starting_balance)
     venues = [
-        _venue(config, venue, venue in books, venue in ticks)
+        _venue(config, venue, venue in books, venue in ticks, balance)
         for venue in dict.fromkeys(feed.instrument.rpartition(".")[2] for feed in feeds)
     ]
     return BacktestRunConfig(
@@ -346,13 +353,15 @@ def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
     )
 
 
-def _venue(config: RunConfig, name: str, has_book: bool, has_trades: bool) -> BacktestVenueConfig:
+def _venue(
+    config: RunConfig, name: str, has_book: bool, has_trades: bool, balance: Money
+) -> BacktestVenueConfig:
     venue = config.venue
     return BacktestVenueConfig(
         name=name,
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN,
-        starting_balances=[venue.starting_balance],
+        starting_balances=[str(balance)],
         book_type=BookType.L2_MBP if has_book else BookType.L1_MBP,
         default_leverage=venue.default_leverage,
         fee_model=MakerTakerFeeModel(venue.maker_fee, venue.taker_fee),

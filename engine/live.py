@@ -21,7 +21,6 @@ from nautilus_trader.model import (
     AccountId,
     AccountType,
     BookType,
-    Currency,
     LiquiditySide,
     Money,
     OmsType,
@@ -45,7 +44,9 @@ from engine.progress import console
 from engine.report.run_folder import read_run
 from engine.report.summary import all_refused, summarize
 from engine.runs import RunLogs, new_run_folder, write_run
+from engine.settlement import account_balance
 from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
+from strategies.account import Account
 
 _FLUSH = 60 * 10**9  # ns between two writes of the recording
 _LINGER = 1.0  # seconds a stopping node waits, so that cancellations and exits are seen to arrive
@@ -108,7 +109,12 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
 
 
 def build_node(
-    config: RunConfig, live: LiveSettings, strategies: Sequence[Any], source: DataSource, log: Path
+    config: RunConfig,
+    live: LiveSettings,
+    strategies: Sequence[Any],
+    source: DataSource,
+    log: Path,
+    balance: Money,
 ) -> LiveNode:
     """A live node: the data client of ``source``, and simulated execution at its venue.
 
@@ -118,6 +124,8 @@ def build_node(
         Such as the hub.
     log : Path
         Folder for the node's log file.
+    balance : Money
+        What the simulated account begins with.
 
     Raises
     ------
@@ -133,19 +141,19 @@ def build_node(
     )
     builder = LiveNodeBuilder.from_config("beaufort", common)
     builder = builder.add_data_client(source.venue, source.factory, source.config)
-    account = _simulated_account(config, source.venue)
+    account = _simulated_account(config, source.venue, balance)
     node = build(builder.add_simulated_exec_client(source.venue, SandboxExecutionClientFactory(), account))
     for strategy in strategies:
         node.add_strategy(strategy)
     return node
 
 
-def _simulated_account(config: RunConfig, venue: str) -> SandboxExecutionClientConfig:
+def _simulated_account(config: RunConfig, venue: str, balance: Money) -> SandboxExecutionClientConfig:
     """The venue of a backtest, but that here Nautilus settles no funding."""
     settings, traded = config.venue, config.data.streams[config.data.trade]
     return SandboxExecutionClientConfig(
         venue=Venue(venue),
-        starting_balances=[Money.from_str(settings.starting_balance)],
+        starting_balances=[balance],
         account_id=AccountId(f"{venue}-001"),
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN,
@@ -210,7 +218,8 @@ class Session:
                 for name, stage in self._hub.stages.items():
                     stage.load(remembered.parts[name])
                 self._hub.trader.load(remembered.policies)
-        self._node = build_node(config, live, [self._hub], source, folder)
+        balance = account_balance(self._market.traded, config.venue.starting_balance)
+        self._node = build_node(config, live, [self._hub], source, folder, balance)
 
     def _fits(self, remembered: SessionState, now: int) -> bool:
         """Whether features and models may go on from there."""
@@ -250,16 +259,15 @@ class Session:
             except BeaufortError as error:
                 problems.append(str(error))
         orders = order_rows(self._node.cache, self._hub.trader.refusals)
-        self._logs.fills += _unseen_fills(self._node.cache, self._logs)
-        currency = Currency.from_str(self._config.venue.starting_balance.split()[-1])
-        money = self._node.portfolio.equity(Venue(self._source.venue)).get(currency)
+        account = self._hub.governor.account
+        self._logs.fills += _unseen_fills(self._node.cache, self._logs, account)
         self._node.dispose()
         del (
             self._node
         )  # one process holds one live node at a time, and the node's components hold this session
         problems += self._guard.failures[:1]
         # First of all, because another Ctrl-C may cut short what follows.
-        self._save_state(math.nan if money is None else money.as_double(), failed=bool(problems))
+        self._save_state(account.equity(math.nan), failed=bool(problems))
         try:
             self._recorder.close()
         except (OSError, ValueError) as error:
@@ -318,20 +326,27 @@ def identity(market: Market, models: Models) -> str:
     """What states of features and models must agree on to be gone on from."""
     instruments = [str(instrument.id) for instrument in market.instruments.values()]
     bundles = [[bundle.name, bundle.sha256] for bundle in models.bundles]
-    return json.dumps([instruments, market.kernel.schema_hash, bar_identity(market.config), bundles])
+    shapes = {name: list(array.shape) for name, array in market.kernel.initial_state().items()}
+    return json.dumps([instruments, market.kernel.schema_hash, shapes, bar_identity(market.config), bundles])
 
 
-def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
-    """Fills after the strategies had stopped, those that close positions, as rows of ``fills.parquet``."""
+def _unseen_fills(cache: Cache, logs: RunLogs, account: Account) -> list[tuple[Any, ...]]:
+    """Fills after the strategies had stopped, those that close positions, as rows of ``fills.parquet``; they
+    are booked here."""
+    if logs.liquidations:
+        return []  # whatever fills later is the venue's
     seen = Counter(row[1] for row in logs.fills)
-    _, _, price, _, regime, risk_on = (
-        logs.equity[-1] if logs.equity else (0, 0.0, math.nan, 0.0, "none", False)
+    _, _, _, price, _, regime, risk_on = (
+        logs.equity[-1] if logs.equity else (0, 0.0, 0.0, math.nan, 0.0, "none", False)
     )
     rows = []
     for order in cache.orders():
         identity = str(order.client_order_id)
         fills = [event for event in order.events() if isinstance(event, OrderFilled)]
         for fill in fills[seen[identity] :]:
+            maker = fill.liquidity_side is LiquiditySide.MAKER
+            signed = fill.last_qty.as_decimal() * (1 if fill.is_buy else -1)
+            fee = account.fill(fill.ts_event, signed, fill.last_px.as_decimal(), maker=maker)
             rows.append(
                 (
                     fill.ts_event,
@@ -340,8 +355,8 @@ def _unseen_fills(cache: Cache, logs: RunLogs) -> list[tuple[Any, ...]]:
                     1 if order.side is OrderSide.BUY else -1,
                     fill.last_qty.as_double(),
                     fill.last_px.as_double(),
-                    0.0 if fill.commission is None else 0.0 - fill.commission.as_double(),
-                    fill.liquidity_side is LiquiditySide.MAKER,
+                    fee,
+                    maker,
                     price,
                     regime,
                     risk_on,

@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 class BarSeries:
     """Features of every bar of a span, with the quotes of the traded instrument at each close.
 
-    ``quotes`` has the shape (n, 5): ``features.kernel.QUOTE_COLUMNS``.
+    ``quotes`` has the shape (n, 9): ``features.kernel.QUOTE_COLUMNS``.
     """
 
     table: FeatureTable
@@ -108,8 +108,12 @@ class Market:
     @cached_property
     def streams(self) -> list[Stream]:
         """What the kernel reads, in the order of stream indices: only the feeds that some chosen feature
-        needs."""
-        return list(needed_streams(self.config, self.kernel.needs).values())
+        needs, and the mark prices of what is traded."""
+        traded, *others = needed_streams(self.config, self.kernel.needs).values()
+        marked = self.config.data.streams[self.config.data.trade].mark
+        if marked and traded.instrument_id in self.catalog.identifiers("mark"):
+            traded = dataclasses.replace(traded, mark=True)  # no model need know, the account does
+        return [traded, *others]
 
     @cached_property
     def series(self) -> list[SeriesRef]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import BeaufortError
 from engine.report.ledger import round_trips
-from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FORMAT, FUNDING, ORDERS, Run
+from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FORMAT, FUNDING, LIQUIDATIONS, ORDERS, Run
 from features.settings import format_time
 
 POSITIONS = pa.schema(
@@ -70,6 +70,7 @@ class RunLogs:
     fills: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     funding: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     equity: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    liquidations: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
 
 
 def bars_without_price(logs: RunLogs, instrument: str) -> list[str]:
@@ -128,6 +129,7 @@ def write_run(
         "fills": as_table(FILLS, logs.fills),
         "funding": as_table(FUNDING, logs.funding),
         "equity": as_table(EQUITY, logs.equity),
+        "liquidations": as_table(LIQUIDATIONS, logs.liquidations),
     }
     manifest = {"format": FORMAT, **manifest}
     run = Run(folder, manifest, config, **tables)  # type: ignore[arg-type]

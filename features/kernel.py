@@ -23,10 +23,13 @@ from features.table import FeatureTable
 LEVELS = 8_192
 """Book levels kept a side; beyond it the farthest are forgotten."""
 
-QUOTE_COLUMNS = ("price", "bid", "ask", "low", "high")
+QUOTE_COLUMNS = ("price", "bid", "ask", "mark", "first", "low", "high", "low_age", "high_age")
 """What a bar says of the traded stream's prices: the reference price at its close (the mid where the stream
-has a book, else last trade or bar close; NaN while unknown), best bid and ask (NaN without a book), and the
-range of its trades and its reference price (NaN with it)."""
+has a book, else last trade or bar close; NaN while unknown), best bid and ask (NaN without a book), and what
+a position is marked at: the mark at the close, the first, lowest and highest of the bar, and how long before
+the close (ns) the lowest and the highest were met. The mark is the mark price where the stream has one no
+older than a minute (or than the bar), else the reference price at the close (the bar's last trade where there
+is none), and the trades before."""
 
 _CLOSE = int(EventKind.CLOSE)
 
@@ -156,6 +159,8 @@ class FeatureKernel:
             ),  # start of the open bar, then when each spread was last accrued
             "history": np.full((all_streams, capacity, STATS), np.nan),
             "filled": np.zeros(1, np.int64),
+            "ranges": np.full((2, 3), np.nan),
+            "moments": np.zeros((2, 3), np.int64),
         }
 
     def run(self, events: np.ndarray, state: State | None = None) -> tuple[FeatureTable, np.ndarray]:
@@ -165,7 +170,7 @@ class FeatureKernel:
         -------
         table : FeatureTable
             One row a bar, NaN where a feature is not yet known.
-        quotes : float64 array, shape (bars, 5)
+        quotes : float64 array, shape (bars, 9)
             ``QUOTE_COLUMNS`` of the traded stream.
         """
         state = self.initial_state() if state is None else state
@@ -190,7 +195,7 @@ class FeatureKernel:
     def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> int:
         return advance(  # type: ignore[no-any-return]
             events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
-            s["filled"], self._scale, self._quoted, self._multiplier,
+            s["filled"], s["ranges"], s["moments"], self._scale, self._quoted, self._multiplier,
             self._inverse, self.window, self._addresses, self._own, self._number, self._lookback,
             values, quotes,
         )  # fmt: skip

@@ -46,6 +46,13 @@ _BEST_BID, _BEST_BID_SIZE, _BEST_ASK, _BEST_ASK_SIZE, _MID, SIGN, _TRADED, CHANG
 
 _ON_MID = 1e-6  # ticks: a trade this close to the mid is at the mid
 
+# What a position in the traded stream could have been marked at within the open bar: the range of its trades
+# and that of its mark prices, each with the moments of its extremes (and of the last mark price).
+TRADES, MARKS = range(2)
+_FIRST, _LOWEST, _HIGHEST = range(3)
+_LOW_AT, _HIGH_AT, _LAST_AT = range(3)
+_FRESH = 60_000_000_000  # ns a mark price counts, or a bar's length where that is longer
+
 
 @intrinsic
 def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped-def]
@@ -61,7 +68,7 @@ def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped
 
 @numba.njit(cache=True, error_model="numpy")
 def advance(
-    events, keys, sizes, counts, rows, memory, times, history, filled,
+    events, keys, sizes, counts, rows, memory, times, history, filled, ranges, moments,
     scale, quoted, multiplier, inverse, window, addresses, own, number, lookback, values, quotes,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
@@ -78,6 +85,8 @@ def advance(
         kind, s, ts = event.kind, np.int64(event.stream), event.ts
         if kind >= _TRADE_BUY:
             _trade(kind, event.price, event.size, s, scale, multiplier, inverse, rows, memory)
+            if s == 0:
+                _widen(TRADES, event.price, ts, ranges, moments)
         elif kind >= _CLEAR:
             # Each side written out: with a constant side an update costs half of one that computes it.
             tick = np.int64(np.rint(event.price * scale[s]))
@@ -117,6 +126,7 @@ def advance(
                 for c in range(rows.shape[1]):
                     history[j, at, c] = rows[j, c]
                 _new_bar(j, rows)
+            begun = times[0] if times[0] >= 0 else ts
             times[0] = ts
             filled[0] = at + 1
             for f in range(len(addresses)):
@@ -128,10 +138,8 @@ def advance(
             quotes[bar, 0] = history[0, at, _PRICE]
             quotes[bar, 1] = history[0, at, _BID_STAT]
             quotes[bar, 2] = history[0, at, _ASK_STAT]
-            low, high = history[0, at, _LOW], history[0, at, _HIGH]
-            price = history[0, at, _PRICE]
-            quotes[bar, 3] = price if not low < price else low
-            quotes[bar, 4] = price if not high > price else high
+            last, mark = history[0, at, _LAST_PRICE], history[0, at, _MARK_STAT]
+            _marks(bar, ts, ts - begun, last, mark, ranges, moments, quotes)
             bar += 1
         elif kind == _SERIES:
             rows[streams + s, _PRICE] = event.price
@@ -141,7 +149,45 @@ def advance(
             rows[s, _INDEX_STAT] = event.price
         elif kind == _MARK:
             rows[s, _MARK_STAT] = event.price
+            if s == 0:
+                _widen(MARKS, event.price, ts, ranges, moments)
+                moments[MARKS, _LAST_AT] = ts
     return bar
+
+
+@numba.njit(cache=True, error_model="numpy", forceinline=True)
+def _widen(of, price, ts, ranges, moments):  # type: ignore[no-untyped-def]
+    """Take a price of the open bar into its range; an extreme's moment is the first at which it was met."""
+    if math.isnan(ranges[of, _FIRST]):
+        ranges[of, _FIRST] = price
+        ranges[of, _LOWEST] = price
+        ranges[of, _HIGHEST] = price
+        moments[of, _LOW_AT] = ts
+        moments[of, _HIGH_AT] = ts
+    elif price < ranges[of, _LOWEST]:
+        ranges[of, _LOWEST] = price
+        moments[of, _LOW_AT] = ts
+    elif price > ranges[of, _HIGHEST]:
+        ranges[of, _HIGHEST] = price
+        moments[of, _HIGH_AT] = ts
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _marks(bar, ts, length, last, mark, ranges, moments, quotes):  # type: ignore[no-untyped-def]
+    """What the closing bar could be marked at, by mark prices where there is a fresh one, else by trades."""
+    fresh = not math.isnan(mark) and ts - moments[MARKS, _LAST_AT] <= max(_FRESH, length)
+    of = MARKS if fresh else TRADES
+    close = mark if fresh else quotes[bar, 0]
+    if math.isnan(close) and not math.isnan(ranges[TRADES, _FIRST]):
+        close = last  # no book to show a price, but others go on dealing
+    _widen(of, close, ts, ranges, moments)
+    quotes[bar, 3] = close
+    quotes[bar, 4] = ranges[of, _FIRST]
+    quotes[bar, 5] = ranges[of, _LOWEST]
+    quotes[bar, 6] = ranges[of, _HIGHEST]
+    quotes[bar, 7] = ts - moments[of, _LOW_AT]
+    quotes[bar, 8] = ts - moments[of, _HIGH_AT]
+    ranges[:] = np.nan
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)

@@ -53,7 +53,7 @@ class BarState(NamedTuple):
     price: float  # mid (else last trade or bar close) at the close; NaN if never known
     bid: float  # best levels of the book at the close, NaN without a book
     ask: float
-    low: float  # of the bar's trades and ``price``
+    low: float  # the range of the bar's marks: see ``features.kernel.QUOTE_COLUMNS``
     high: float
     regime: RegimeState
     volatility: VolatilityState

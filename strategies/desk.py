@@ -22,7 +22,7 @@ from strategies.policy import (
     PolicySettings,
     WorkingOrder,
 )
-from strategies.records import Log
+from strategies.records import LIQUIDATION, Log
 from strategies.sizing import ContractSpec, cap
 
 _NAN = math.nan
@@ -389,23 +389,32 @@ class Desk:
         if order.quantity - order.filled < 0.5 * self._spec.size_increment:
             del self._orders[key]
         self._hold(order.side * quantity, price)
-        bar = self._bar
-        label = bar.regime.label
-        self.config.fills.append(
-            (
-                ts,
-                key,
-                self.name,
-                order.side,
-                quantity,
-                price,
-                fee,
-                maker,
-                bar.price,
-                REGIMES[label] if label >= 0 else "none",
-                bar.volatility.risk_on,
-            )
-        )
+        self._record_fill(ts, key, order.side, quantity, price, fee, maker, self._bar.price)
+
+    def surrender(self, ts: int, price: float, charge: float) -> None:
+        """The venue takes the position over at ``price``, for ``charge`` (negative): no order stands any
+        more."""
+        self._send([Cancel(key) for key in self._orders])
+        if self.position or charge:
+            side = -1 if self.position > 0 else 1
+            self._record_fill(ts, LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
+        self.position, self.entry = 0.0, _NAN
+
+    def _record_fill(
+        self,
+        ts: int,
+        key: str,
+        side: int,
+        quantity: float,
+        price: float,
+        fee: float,
+        maker: bool,
+        mid: float,
+    ) -> None:
+        label, risk_on = self._bar.regime.label, self._bar.volatility.risk_on
+        regime = REGIMES[label] if label >= 0 else "none"
+        row = (ts, key, self.name, side, quantity, price, fee, maker, mid, regime, risk_on)
+        self.config.fills.append(row)
 
     def _known(self, key: str) -> _Order | None:
         self._working = None

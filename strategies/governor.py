@@ -90,10 +90,11 @@ _ACTIVE, _LIQUIDATED = float(PERMITS.index("active")), float(PERMITS.index("liqu
 class DrawdownGovernor(Params):
     """Equity in, permit and size factor out. Until the first equity it is silent, and ``judge`` halts.
 
-    Inputs are ``time`` (seconds since the epoch), ``equity`` and ``excess_margin``: equity at the bar's worst
-    price less the maintenance margin of what is held, NaN where nothing can be liquidated. Outputs are
-    ``permit`` (index into ``PERMITS``), ``size_factor`` and ``drawdown``. Lost capital (equity of zero or
-    less) halts for good, and so does liquidation: an excess margin of zero or less.
+    Inputs are ``time`` (seconds since the epoch), ``equity`` at the bar's close, ``lowest`` while the bar
+    lasted, and ``liquidated`` (1 at the bar that ended in liquidation). Outputs are ``permit`` (index into
+    ``PERMITS``), ``size_factor`` and ``drawdown``: how far the lowest equity lies under the highest close
+    before it. A drawdown recovers by the closes alone, because a position is always under its best price at
+    some moment of a bar. Lost capital (equity of zero or less) halts for good, and so does liquidation.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class DrawdownGovernor(Params):
     """
 
     kind: ClassVar[str] = "drawdown_governor"
-    inputs: ClassVar[tuple[str, ...]] = ("time", "equity", "excess_margin")
+    inputs: ClassVar[tuple[str, ...]] = ("time", "equity", "lowest", "liquidated")
     outputs: ClassVar[tuple[str, ...]] = ("permit", "size_factor", "drawdown")
 
     reduce_at: float = 0.05
@@ -118,7 +119,7 @@ class DrawdownGovernor(Params):
         return {"governor": np.array([np.nan, 0.0, np.nan, np.nan, 0.0])}
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
-        return self.run(x.reshape(1, 3), state)[0]
+        return self.run(x.reshape(1, 4), state)[0]
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
         state = self.initial_state() if state is None else state
@@ -127,12 +128,20 @@ class DrawdownGovernor(Params):
         _run(np.ascontiguousarray(xs, dtype=np.float64), state["governor"], levels, out)
         return out
 
-    def judge(self, state: State, ts: int, equity: float, excess_margin: float = math.nan) -> RiskState:
-        """One bar: what strategies may do at ``ts`` (ns) with this ``equity``."""
-        permit, factor, drawdown = self.step(state, np.array([ts / 1e9, equity, excess_margin])).tolist()
+    def judge(
+        self, state: State, ts: int, equity: float, lowest: float, *, liquidated: bool = False
+    ) -> RiskState:
+        """One bar: what strategies may do at ``ts`` (ns) with this ``equity``, which was ``lowest`` in it."""
+        x = np.array([ts / 1e9, equity, lowest, float(liquidated)])
+        permit, factor, drawdown = self.step(state, x).tolist()
         if math.isnan(permit):
             return RiskState("halted", 0.0, equity, 0.0)
         return RiskState(PERMITS[int(permit)], factor, equity, drawdown)
+
+
+@numba.njit(cache=True)
+def _below(peak, equity):  # type: ignore[no-untyped-def]
+    return (peak - equity) / peak if peak > 0.0 else 1.0
 
 
 @numba.njit(cache=True)
@@ -141,20 +150,24 @@ def _run(xs, state, levels, out):  # type: ignore[no-untyped-def]
     for i in range(xs.shape[0]):
         time, equity = xs[i, 0], xs[i, 1]
         if math.isfinite(time) and math.isfinite(equity):
+            lowest = xs[i, 2] if xs[i, 2] < equity else equity
             if state[2] == state[2] and time >= state[2]:  # the pause is over: start from here
                 state[0], state[1], state[2] = equity, 0.0, math.nan
-            if not state[0] >= equity:  # a new peak, or the first equity
+                lowest = equity
+            peak = state[0]  # before this bar's close, and so before its lowest
+            under = _below(peak, lowest) if peak == peak else 0.0
+            if not peak >= equity:  # a new peak, or the first equity
                 state[0] = equity
-            peak = state[0]
-            state[3] = (peak - equity) / peak if peak > 0.0 else 1.0
+            closed = _below(state[0], equity)
+            state[3] = max(under, closed)
             if state[2] != state[2]:
                 if state[3] >= pause_at:
                     state[2] = time + pause
                 elif state[3] >= reduce_at:
                     state[1] = 1.0
-                elif state[3] <= recover_at:
+                elif closed <= recover_at:
                     state[1] = 0.0
-        if xs[i, 2] <= 0.0:
+        if xs[i, 3] == 1.0:
             state[4] = 1.0
         if state[3] != state[3]:
             out[i, 0] = out[i, 1] = out[i, 2] = math.nan

@@ -44,6 +44,11 @@ FILL_COLUMNS = [
 """Columns of a fill record. ``mid`` is the price at the last bar's close, which every mode knows."""
 
 
+LIQUIDATION = "LIQUIDATION"
+"""The order id of the fills by which a liquidated account's positions end, and the tag of the venue's own
+order."""
+
+
 class Log(Protocol):
     """Takes records, such as a list."""
 

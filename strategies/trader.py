@@ -7,11 +7,13 @@ mode has one.
 import dataclasses
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
 from nautilus_trader.model import (
     ClientOrderId,
+    Currency,
     LiquiditySide,
     OrderSide,
     Price,
@@ -21,8 +23,10 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from features.messages import BarState
+from strategies.account import Account, Liquidation
 from strategies.desk import Desk, DeskConfig
 from strategies.policy import Place
+from strategies.records import LIQUIDATION
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 
@@ -37,6 +41,10 @@ class TraderConfig:
         The traded Nautilus instrument.
     desks : tuple of DeskConfig
         In the order in which they hear of a bar.
+    account : Account
+        Told of every fill; it says what each cost.
+    currency : Currency
+        Of Nautilus's account, which need not be the settlement currency: see ``engine/settlement.py``.
     latency : int
         Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
     flatten_on_stop : bool
@@ -46,6 +54,8 @@ class TraderConfig:
 
     instrument: Any
     desks: tuple[DeskConfig, ...]
+    account: Account
+    currency: Currency
     latency: int = 0
     flatten_on_stop: bool = False
 
@@ -73,12 +83,12 @@ class Trader:
         self._host = host
         self._c = config
         self._iid = config.instrument.id
-        self._currency = getattr(config.instrument, "settlement_currency", config.instrument.quote_currency)
         self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
         self.refusals: dict[str, str] = {}
         self._desk_of: dict[str, Desk] = {}  # by order id
         self._filled: Desk | None = None  # whose order was filled last
         self._due = 0  # when the last commands reach the venue
+        self._surrendered = False
 
     # -- life cycle ------------------------------------------------------------------------------------------
 
@@ -102,6 +112,7 @@ class Trader:
         for position in self._host.cache.positions_open(None, self._iid, self._host.strategy_id):
             desk = self._owner(self._host.cache.order(position.opening_order_id))
             desk.position, desk.entry = position.signed_qty, position.avg_px_open
+            self._c.account.adopt(Decimal(str(desk.position)), Decimal(str(desk.entry)))
         for order in self._host.cache.orders_open(None, self._iid, self._host.strategy_id):
             level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
             key = str(order.client_order_id)
@@ -176,9 +187,9 @@ class Trader:
         return order is not None and order.is_closed
 
     def free_margin(self) -> float:
-        """Of the account, in the settlement currency; 0 while unknown."""
+        """Of Nautilus's account, whose unit is worth one of the settlement currency; 0 while unknown."""
         account = self._host.portfolio.account(self._iid.venue)
-        free = None if account is None else account.balance_free(self._currency)
+        free = None if account is None else account.balance_free(self._c.currency)
         return 0.0 if free is None else max(0.0, free.as_double())
 
     def _arrive(self) -> None:
@@ -194,6 +205,28 @@ class Trader:
             self._due = due
             self._host.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
 
+    def surrender(self, ts: int, ended: Liquidation) -> None:
+        """The venue takes over what the desks hold at ``ts`` (ns): their books end at ``ended.price``.
+
+        What it does with the position is its own affair: it is sent to the simulated venue as an order of
+        nobody's, whose fills concern no desk.
+        """
+        self._surrendered = True
+        desks = self.desks.values()
+        gross = sum(abs(desk.position) for desk in desks)
+        for desk in desks:
+            share = abs(desk.position) / gross if gross else 1.0 / len(desks)
+            desk.surrender(ts, ended.price, share * ended.charge)
+        positions = self._host.cache.positions_open(None, self._iid, self._host.strategy_id)
+        net = sum(position.signed_qty for position in positions)
+        if net:
+            self._arrive()
+            side = OrderSide.SELL if net > 0 else OrderSide.BUY
+            quantity = Quantity(abs(net), self._c.instrument.size_precision)
+            tags = [LIQUIDATION, LIQUIDATION]
+            order = self._host.order_factory.market(self._iid, side, quantity, reduce_only=True, tags=tags)
+            self._host.submit_order(order)
+
     # -- what the venue says ---------------------------------------------------------------------------------
 
     def on_order_event(self, event: Any) -> None:
@@ -206,11 +239,14 @@ class Trader:
         if kind in _REFUSALS:
             self.refusals[key] = str(event.reason)
         if kind == "OrderFilled":
+            if self._surrendered:  # an order that its cancel did not reach in time
+                return
             self._filled = desk
-            fee = 0.0 if event.commission is None else 0.0 - event.commission.as_double()
             maker = event.liquidity_side is LiquiditySide.MAKER
-            quantity, price = event.last_qty.as_double(), event.last_px.as_double()
-            desk.on_fill(key, event.ts_event, quantity, price, fee, maker)
+            quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
+            signed = quantity if event.is_buy else -quantity
+            fee = self._c.account.fill(event.ts_event, signed, price, maker=maker)
+            desk.on_fill(key, event.ts_event, float(quantity), float(price), fee, maker)
         elif kind in ("OrderCanceled", "OrderRejected", "OrderDenied", "OrderExpired"):
             desk.on_closed(key)
         elif kind == "OrderUpdated":

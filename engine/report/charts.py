@@ -37,7 +37,8 @@ def run_figure(page: Page, run: Run, ledger: Ledger, holding: Holding | None) ->
     columns.add("bars.regime", regimes(run.equity).astype(np.int64))
     columns.add("bars.gate", gate(run).astype(np.int64))
     page.derived["bars.gross"] = ["difference", "bars.equity", "bars.paid"]
-    page.derived["bars.drawdown"] = ["drawdown", "bars.equity", None, run.manifest["starting_equity"]]
+    columns.add("bars.below", equity - floats(run.equity, "equity_low"))
+    page.derived["bars.drawdown"] = ["drawdown", "bars.equity", "bars.below", run.manifest["starting_equity"]]
     page.derived["bars.long"] = ["positive", "bars.position"]
     page.derived["bars.short"] = ["negative", "bars.position"]
     lines = [

@@ -111,9 +111,10 @@ def _cumulative(page: Page, run: Run, ledger: Ledger) -> list[str]:
 def _risk(page: Page, run: Run, figures: dict[str, Any]) -> list[str]:
     """Worst drawdowns, and rolling figures where the span is long enough for them."""
     ts, equity, start = integers(run.equity, "ts"), floats(run.equity, "equity"), run.manifest["start"]
-    ts, equity = ts[np.isfinite(equity)], equity[np.isfinite(equity)]
+    known = np.isfinite(equity)
+    ts, equity, lowest = ts[known], equity[known], floats(run.equity, "equity_low")[known]
     parts = []
-    falls = metrics.worst_drawdowns(ts, equity, run.manifest["starting_equity"], start)
+    falls = metrics.worst_drawdowns(ts, equity, run.manifest["starting_equity"], start, lowest)
     returns, period = sampled_returns(run)
     rolled = metrics.rolling(returns, start, period) if period else None
     if rolled is not None:

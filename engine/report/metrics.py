@@ -75,15 +75,23 @@ def sortino(returns: np.ndarray, period: int) -> float:
     return float(np.mean(returns)) / downside * math.sqrt(YEAR / period) if downside > 0 else float("nan")
 
 
-def drawdown(equity: np.ndarray, starting: float) -> np.ndarray:
-    """Loss from the highest equity so far as a fraction of it (0.05 is five per cent under), shape (n,)."""
+def drawdown(equity: np.ndarray, starting: float, lowest: np.ndarray | None = None) -> np.ndarray:
+    """Loss from the highest equity so far as a fraction of it (0.05 is five per cent under), shape (n,).
+
+    ``lowest`` is the least equity within each bar: it came before the bar's close, so it is measured by the
+    highest close before that.
+    """
     peak = np.maximum(np.maximum.accumulate(equity), starting)
-    return 1.0 - equity / peak
+    under = 1.0 - equity / peak
+    if lowest is None or not len(equity):
+        return under
+    before = np.concatenate(([starting], peak[:-1]))
+    return np.fmax(under, 1.0 - lowest / before)
 
 
-def max_drawdown(equity: np.ndarray, starting: float) -> float:
+def max_drawdown(equity: np.ndarray, starting: float, lowest: np.ndarray | None = None) -> float:
     """The deepest ``drawdown``, 0 without data."""
-    return float(np.max(drawdown(equity, starting), initial=0.0))
+    return float(np.max(drawdown(equity, starting, lowest), initial=0.0))
 
 
 class Drawdown(NamedTuple):
@@ -96,20 +104,34 @@ class Drawdown(NamedTuple):
 
 
 def worst_drawdowns(
-    ts: np.ndarray, equity: np.ndarray, starting: float, start: int, count: int = 10
+    ts: np.ndarray,
+    equity: np.ndarray,
+    starting: float,
+    start: int,
+    lowest: np.ndarray | None = None,
+    count: int = 10,
 ) -> list[Drawdown]:
-    """The ``count`` deepest falls, deepest first; ``starting`` equity was held at ``start``."""
+    """The ``count`` deepest falls, deepest first; ``starting`` equity was held at ``start``.
+
+    A fall lasts from one highest close to the next; ``lowest``, the least equity within each bar, deepens it.
+    """
     times, values = np.concatenate(([start], ts)), np.concatenate(([starting], equity))
-    under = drawdown(values, starting)
-    below = under > 0
-    first = np.flatnonzero(below & ~np.concatenate(([False], below[:-1])))
-    after = np.flatnonzero(~below & np.concatenate(([False], below[:-1])))
+    lows = values if lowest is None else np.concatenate(([starting], lowest))
+    under = drawdown(values, starting, lows)
+    peaks = np.flatnonzero(drawdown(values, starting) <= 0)
+    peaks = peaks[peaks + 1 < len(values)]
+    if not len(peaks):
+        return []
+    depth = np.maximum.reduceat(under, peaks + 1)
     falls = []
-    for a, b in zip(first.tolist(), [*after.tolist(), None], strict=False):
-        trough = a + int(np.argmax(under[a:b]))
-        recovered = None if b is None else int(times[b])
-        falls.append(Drawdown(float(under[trough]), int(times[a - 1]), int(times[trough]), recovered))
-    return sorted(falls, key=lambda fall: (-fall.depth, fall.start))[:count]
+    for i in np.lexsort((peaks, -depth))[:count].tolist():
+        if not depth[i] > 0:
+            break
+        a, b = peaks[i] + 1, peaks[i + 1] + 1 if i + 1 < len(peaks) else len(values)
+        recovered = int(times[b - 1]) if values[b - 1] >= values[a - 1] else None
+        trough = int(times[a + np.argmax(under[a:b])])
+        falls.append(Drawdown(float(depth[i]), int(times[a - 1]), trough, recovered))
+    return falls
 
 
 class Rolling(NamedTuple):

@@ -89,7 +89,8 @@ FUNDING = pa.schema([("ts", pa.int64()), ("rate", pa.float64()), ("amount", pa.f
 EQUITY = pa.schema(
     [
         ("ts", pa.int64()),
-        ("equity", pa.float64()),  # settlement currency, open positions marked
+        ("equity", pa.float64()),  # settlement currency, open positions marked at ``price``
+        ("equity_low", pa.float64()),  # the least within the bar: see strategies/account.py
         ("price", pa.float64()),  # mid at the bar's close
         ("position", pa.float64()),  # signed contracts
         ("regime", pa.string()),
@@ -99,8 +100,24 @@ EQUITY = pa.schema(
 """``equity.parquet``: one row a bar."""
 
 
-FORMAT = 2
-"""Of run folders. In the first one, fees were positive where they had been paid."""
+LIQUIDATIONS = pa.schema(
+    [
+        ("ts", pa.int64()),  # when the mark was seen
+        ("position", pa.float64()),  # signed contracts that the venue took over
+        ("price", pa.float64()),  # booked: the level, or the first mark beyond it after a gap
+        ("level", pa.float64()),  # where equity met the maintenance margin
+        ("mark", pa.float64()),  # the bar's worst
+        ("charge", pa.float64()),  # fee, and what was earned later in that bar; negative
+        ("equity", pa.float64()),  # that was left
+    ]
+)
+"""``liquidations.parquet``: empty, or the one row by which the account ended. The position's end is in the
+fills too, under the order id ``LIQUIDATION``."""
+
+
+FORMAT = 3
+"""Of run folders. In the first one, fees were positive where they had been paid; the second knew no equity
+within a bar."""
 
 
 class Manifest(TypedDict):
@@ -140,6 +157,7 @@ class Run:
     fills: pa.Table
     funding: pa.Table
     equity: pa.Table
+    liquidations: pa.Table = dataclasses.field(default_factory=LIQUIDATIONS.empty_table)
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -168,7 +186,7 @@ def read_run(folder: Path) -> Run:
     if "format" not in manifest or manifest["format"] != FORMAT:
         raise BeaufortError(
             f"{folder}: run format {manifest.get('format', 1)!r}, this version reads {FORMAT} "
-            "(costs are negative now); run it again"
+            "(costs are negative, equity_low is there); run it again"
         )
     absent = [key for key in Manifest.__required_keys__ if key not in manifest]
     if absent:
@@ -184,6 +202,7 @@ def read_run(folder: Path) -> Run:
             ("fills", FILLS),
             ("funding", FUNDING),
             ("equity", EQUITY),
+            ("liquidations", LIQUIDATIONS),
         )
     }
     return Run(folder, manifest, config.read_text() if config.exists() else "", **tables)

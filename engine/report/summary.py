@@ -73,7 +73,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "funding": funding,
         "net_pnl": net,
         "sharpe": metrics.sharpe(returns, year),
-        "max_drawdown": metrics.max_drawdown(equity_known, starting),
+        "max_drawdown": metrics.max_drawdown(equity_known, starting, floats(run.equity, "equity_low")[known]),
         "win_rate": metrics.win_rate(trips),
         "profit_factor": metrics.profit_factor(trips),
         "time_in_regime": metrics.time_in_regime(ts, regimes(run.equity)),

@@ -1,25 +1,29 @@
 """A governor that lets nobody trade and a trader without desks, for components tested without an account."""
 
+from decimal import Decimal
 from typing import Any
 
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from strategies import TraderConfig
+from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor
+from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import USDT, linear_perpetual
 
 
 def idle(guard: RunGuard) -> dict[str, Any]:
     """What hub and replay have in common."""
     instrument = linear_perpetual()
+    account = Account(AccountTerms(ContractSpec.of(instrument), Decimal(1_000)))
     governor = GovernorConfig(
         drawdown=DrawdownGovernor(),
+        account=account,
         instrument=instrument,
-        currency=USDT,
-        liquidation=True,
         trade_from=2**62,
         equity_log=[],
         funding_log=[],
+        liquidation_log=[],
         guard=guard,
     )
-    return {"governor": governor, "trader": TraderConfig(instrument, ()), "guard": guard}
+    return {"governor": governor, "trader": TraderConfig(instrument, (), account, USDT), "guard": guard}

@@ -69,7 +69,12 @@ def _recording(ts: np.ndarray, *, forecast: bool = True) -> Recording:
     volatility = np.column_stack((0.01 * i, 0.001 * i, np.where(i == 0, np.nan, i % 2)))
     said = np.column_stack((0.5 + 0 * i, 0.25 + 0 * i)) if forecast else None
     return Recording(
-        ts, features, np.column_stack((100 + i, 99 + i, 101 + i, 98 + i, 102 + i)), regime, volatility, said
+        ts,
+        features,
+        np.column_stack((100 + i, 99 + i, 101 + i, 100 + i, 100 + i, 98 + i, 102 + i, 0 * i, 0 * i)),
+        regime,
+        volatility,
+        said,
     )
 
 

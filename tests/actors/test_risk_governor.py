@@ -1,5 +1,6 @@
 """The governor's shell in a real backtest engine: its marks and liquidation, worked by hand."""
 
+import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from nautilus_trader.backtest import BacktestEngine
-from nautilus_trader.model import BookType, FundingRateUpdate, Venue
+from nautilus_trader.model import BookType, FundingRateUpdate, Money, Venue
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from strategies import DeskConfig, TraderConfig
+from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
@@ -67,16 +69,22 @@ def _run(
     quantity: float,
     *,
     lows: Sequence[float] | None = None,
+    firsts: Sequence[float] | None = None,
+    low_age: int = 0,
+    taker_fee: str = "0",
     liquidation: bool = True,
     inverse: bool = False,
     policy: type[Once] = Once,
     rates: Sequence[FundingRateUpdate] = (),
     funding: list[tuple[Any, ...]] | None = None,
+    liquidations: list[tuple[Any, ...]] | None = None,
+    fills: list[tuple[Any, ...]] | None = None,
     after: Callable[[BacktestEngine], None] = lambda engine: None,
 ) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
     """Equity rows and decisions of one position over bars that close at ``prices``, on an L2 book.
 
-    ``funding`` receives settlements of ``rates``; ``after`` is called while the engine still stands.
+    ``lows`` were met ``low_age`` ns before the closes; ``funding`` receives settlements of ``rates``;
+    ``after`` is called while the engine still stands.
     """
     n = len(prices)
     instrument = inverse_perpetual() if inverse else linear_perpetual()
@@ -85,17 +93,34 @@ def _run(
     equity: list[tuple[Any, ...]] = []
     decisions: list[tuple[Any, ...]] = []
     close = np.array(prices)
-    low = close if lows is None else np.array(lows)
+    first = close if firsts is None else np.array(firsts)
+    low = np.minimum(close if lows is None else np.array(lows), first)
+    high = np.maximum(close, first)
+    ages = np.full(n, float(low_age)), np.zeros(n)
     recording = Recording(
         ts=START + np.arange(1, n + 1) * S,
         features=np.zeros((n, 1)),
-        quotes=np.column_stack((close, close - 0.1, close + 0.1, low, close)),
+        quotes=np.column_stack((close, close - 0.1, close + 0.1, close, first, low, high, *ages)),
         regime=np.tile([1.0, 0.0, 0.0, float(TREND)], (n, 1)),
         volatility=np.tile([0.01, 0.01, 1.0], (n, 1)),
         forecast=None,
     )
+    terms = AccountTerms(
+        ContractSpec.of(instrument),
+        Money.from_str(balance).as_decimal(),
+        taker_fee=Decimal(taker_fee),
+        maintenance=float(instrument.margin_maint) if liquidation else math.nan,
+    )
+    account = Account(terms)
     governor = GovernorConfig(
-        PATIENT, instrument, currency, liquidation, 0, equity, [] if funding is None else funding, guard
+        PATIENT,
+        account,
+        instrument,
+        0,
+        equity,
+        [] if funding is None else funding,
+        [] if liquidations is None else liquidations,
+        guard,
     )
     desk = DeskConfig(
         name="desk",
@@ -109,13 +134,13 @@ def _run(
         features=("nothing",),
         trade_from=0,
         decisions=decisions,
-        fills=[],
+        fills=[] if fills is None else fills,
         bundle_at=lambda ts: "bundle",
     )
     replay = ReplayActor(
         ReplayConfig(
             governor=governor,
-            trader=TraderConfig(instrument, (desk,)),
+            trader=TraderConfig(instrument, (desk,), account, currency),
             guard=guard,
             recording=recording,
             publish_delay=GRACE,
@@ -143,44 +168,112 @@ def _run(
 
 
 def test_liquidation_comes_where_equity_meets_maintenance_margin() -> None:
-    # 1,000 bought at 100.1 with 10,000: at 92.5 equity is 2,400 and maintenance 2.5 % of 92,500, 2,312.5;
-    # at 92.4 they are 2,300 and 2,310.
-    equity, decisions = _run([100, 100, 92.5, 92.4, 120, 120, 120], 1000)
-    assert [round(row[1], 6) for row in equity[:4]] == [10_000, 9_900, 2_400, 2_300]
+    # 1,000 bought at 100.1 with 10,000, for a fee of 100.1: cash is -90,200.1, and with 2.5 % for maintenance
+    # 1000 p - 90,200.1 = 25 p at p = 92.513.
+    liquidations: list[tuple[Any, ...]] = []
+    fills: list[tuple[Any, ...]] = []
+    equity, decisions = _run(
+        [100, 100, 93, 92.45, 120, 120, 120],
+        1000,
+        lows=[100, 100, 93, 91, 120, 120, 120],
+        firsts=[100, 100, 93, 93, 120, 120, 120],
+        taker_fee="0.001",
+        liquidations=liquidations,
+        fills=fills,
+    )
+    paid = 100.1  # 0.1 % of 100,100
+    level = (90_100 + paid) / 975
+    assert [round(row[1], 6) for row in equity[:3]] == [10_000, 9_900 - paid, 2_900 - paid]
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 4
-    assert [d["action"] for d in decisions] == ["enter", "none", "none", "flatten", "none", "none", "none"]
+    assert [d["action"] for d in decisions] == ["enter", *["none"] * 6]
     assert decisions[3]["reason"] == "liquidated"
-    assert [row[3] for row in equity] == [0, 1000, 1000, 1000, 0, 0, 0]
-    assert equity[-1][1] == pytest.approx(10_000 + 1000 * (92.3 - 100.1))  # sold at the bid, not at 120
+    assert [row[4] for row in equity] == [0, 1000, 1000, 0, 0, 0, 0]
+    # Booked at the level, though the bar recovered and the position was closed at a better price.
+    left = 10_000 - paid + 1000 * (level - 100.1) - level
+    assert [row[1] for row in equity[3:]] == pytest.approx([left] * 4, abs=1e-9)
+    assert equity[3][2] == pytest.approx(left, abs=1e-9)
+    ((_, position, price, at_level, mark, charge, after),) = liquidations
+    assert (position, mark) == (1000, 91)
+    assert (price, at_level, charge, after) == pytest.approx((level, level, -level, left))
+    bought, ended = fills
+    assert bought[:1] + bought[3:7] == (bought[0], 1, 1000, 100.1, -paid)
+    assert ended[1:5] == ("LIQUIDATION", "desk", -1, 1000)
+    assert ended[5:7] == pytest.approx((level, -level))
+
+
+def test_a_gap_over_the_level_is_booked_beyond_it() -> None:
+    liquidations: list[tuple[Any, ...]] = []
+    equity, _ = _run([100, 100, 80, 120, 120], 1000, liquidations=liquidations)
+    assert liquidations[0][2] == 80
+    assert [round(row[1], 6) for row in equity[2:]] == [10_000 - 20_100] * 3  # more than there was
+
+
+def test_what_filled_after_the_wick_earned_nothing() -> None:
+    # The wick to 90 came 0.05 s into the third bar, 1,000 were sold at 99.9 as much later.
+    turned: dict[str, Any] = {"policy": Turns, "low_age": S // 20 * 19}
+    prices, lows = [100, 100, 110, 110], [100, 100, 90, 110]
+    fills: list[tuple[Any, ...]] = []
+    equity, _ = _run(prices, 1000, firsts=[100] * 4, fills=fills, **turned)
+    assert [f[5] for f in fills[:2]] == [100.1, 99.9]
+    assert equity[2][1:5:3] == pytest.approx((9_800, 0))  # without the wick nothing was amiss
+    liquidations: list[tuple[Any, ...]] = []
+    fills.clear()
+    equity, decisions = _run(
+        prices, 1000, lows=lows, firsts=[100] * 4, liquidations=liquidations, fills=fills, **turned
+    )
+    level = 90_100 / 975
+    left = 10_000 + 1000 * (level - 100.1)
+    assert [row[1] for row in equity[2:]] == pytest.approx([left, left])
+    assert [d["permit"] for d in decisions] == ["active"] * 2 + ["liquidated"] * 2
+    cash = sum(-f[3] * f[4] * f[5] + f[6] for f in fills)
+    assert 10_000 + cash == pytest.approx(left)  # the fills account for it
+    assert sum(f[3] * f[4] for f in fills) == 0
 
 
 def test_a_short_position_is_liquidated_upwards() -> None:
     # 1,000 sold at 99.9: at 107.2 equity is 2,700 and maintenance 2,680, at 107.3 it is 2,600 and 2,682.5.
-    _, decisions = _run([100, 100, 107.2, 107.3, 100, 100], -1000)
+    equity, decisions = _run(
+        [100, 100, 107.2, 107.3, 100, 100], -1000, firsts=[100, 100, 100, 107.2, 100, 100]
+    )
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 3
+    level = (10_000 + 99_900) / 1025
+    assert equity[3][1] == equity[5][1] == pytest.approx(10_000 + 1000 * (99.9 - level))
 
 
 def test_an_inverse_contract_is_liquidated_in_its_base_currency() -> None:
     # 12,000 contracts of 1 USD bought a little over 100 with 10 BTC, 9.413 left at 100. At 93.5 the loss is
     # 12000/93.5 - 120 = 8.342: 1.071 is over the maintenance of 0.5 % of 128.3, 0.642; at 93 it is 0.381.
-    equity, decisions = _run([100, 100, 93.5, 93, 93], 12_000, inverse=True)
+    fills: list[tuple[Any, ...]] = []
+    equity, decisions = _run(
+        [100, 100, 93.5, 93, 93], 12_000, firsts=[100, 100, 100, 93.5, 93], inverse=True, fills=fills
+    )
     assert equity[1][1] == pytest.approx(9.413, abs=1e-3)
-    assert equity[1][1] - equity[2][1] == pytest.approx(12_000 / 93.5 - 120, abs=1e-6)
+    assert equity[1][1] - equity[2][1] == pytest.approx(12_000 / 93.5 - 120, abs=1e-9)
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 2
+    # 10 + 12000 (1/entry - 1/p) = 0.005 * 12000 / p
+    level = 1.005 * 12_000 / (10 + sum(f[4] / f[5] for f in fills[:-1]))
+    assert fills[-1][5] == pytest.approx(level)
+    assert equity[-1][1] == pytest.approx(0.005 * 12_000 / level)
 
 
-def test_the_range_of_a_bar_counts_only_against_a_position_held_throughout() -> None:
+def test_the_range_of_a_bar_counts_only_against_what_was_held_when_it_was_met() -> None:
     prices = [100.0] * 5
-    _, opened_in_it = _run(prices, 1000, lows=[100, 92, 100, 100, 100])
-    assert [d["permit"] for d in opened_in_it] == ["active"] * 5
-    _, held = _run(prices, 1000, lows=[100, 100, 92, 100, 100])
-    assert [d["permit"] for d in held] == ["active"] * 2 + ["liquidated"] * 3
+    before, after = {"low_age": S // 20 * 19}, {"low_age": S // 10}
+    lows = [100, 92, 100, 100, 100]  # the order is filled a grace, 0.1 s, into the second bar
+    equity, opened_later = _run(prices, 1000, lows=lows, **before)
+    assert [d["permit"] for d in opened_later] == ["active"] * 5
+    assert [row[2] for row in equity] == pytest.approx([10_000, *[9_900] * 4])
+    _, opened_before = _run(prices, 1000, lows=lows, **after)
+    assert [d["permit"] for d in opened_before] == ["active"] + ["liquidated"] * 4
+    equity, held = _run(prices, 1000, lows=[100, 100, 93, 92, 100], **before)
+    assert [d["permit"] for d in held] == ["active"] * 3 + ["liquidated"] * 2
+    assert equity[2][1:3] == pytest.approx((9_900, 10_000 + 1000 * (93 - 100.1)))
 
 
 def test_liquidation_can_be_switched_off() -> None:
     equity, decisions = _run([100, 100, 91, 91, 100], 1000, liquidation=False)
     assert {d["permit"] for d in decisions} == {"active"}
-    assert equity[-1][3] == 1000
+    assert equity[-1][4] == 1000
 
 
 def test_the_account_forgets_its_events_as_the_run_goes_on() -> None:
@@ -218,8 +311,9 @@ def test_only_settlements_to_come_are_waited_for_and_each_by_one_timer() -> None
         timestamp_ns=lambda: 100, set_time_alert_ns=lambda name, at, callback: alerts.append(at)
     )
     instrument = linear_perpetual()
-    config = GovernorConfig(PATIENT, instrument, USDT, True, 0, [], [], RunGuard())
-    governor = RiskGovernor(SimpleNamespace(clock=clock), config)  # type: ignore[arg-type]
+    account = Account(AccountTerms(ContractSpec.of(instrument), Decimal(1)))
+    config = GovernorConfig(PATIENT, account, instrument, 0, [], [], [], RunGuard())
+    governor = RiskGovernor(SimpleNamespace(clock=clock), config, lambda *_: None)  # type: ignore[arg-type]
     for settlement in (None, 99, 100, 300, 100, 300, 500):
         governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal(0), 90, 90, None, settlement))
     assert alerts == [101, 301, 501]

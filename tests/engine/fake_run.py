@@ -115,10 +115,11 @@ def fake_run(
     _write(folder / "funding.parquet", "ts rate amount", rows["funding"])
     columns = {"ts": ts, "equity": equity[:, 0], "price": price, "position": equity[:, 1]}
     columns["regime"] = [REGIMES[r] if r >= 0 else "none" for r in label]
+    columns["equity_low"] = equity[:, 0]
     columns |= {"risk_on": risk_on, "gross_pnl": equity[:, 2], "fees": equity[:, 3]}
     pq.write_table(pa.table(columns), folder / "equity.parquet")
     manifest = {
-        "format": 2,
+        "format": 3,
         "name": "fake",
         "mode": "replay",
         "started": "2026-02-01T09:30:00Z",

@@ -27,7 +27,7 @@ def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
     the times at which the fills' orders were placed."""
     ids = [str(i) if orders else "" for i in range(len(fills))]
     orders = [(t, key, "", "", "", 0.0, 0.0, "", "", "") for t, key in zip(orders, ids, strict=bool(orders))]
-    bars = [(t, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
+    bars = [(t, 0.0, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
     fills = [
         (t, key, name, side, qty, p, fee, False, mid, "", True)
         for key, (t, name, side, qty, p, fee, mid) in zip(ids, fills, strict=True)
@@ -231,8 +231,12 @@ def test_periodic_returns_take_the_last_value_known():
 
 
 def test_drawdown_counts_from_the_start():
-    assert metrics.drawdown(np.array([90.0, 120.0, 60.0]), 100.0) == pytest.approx([0.1, 0.0, 0.5])
-    assert metrics.max_drawdown(np.empty(0), 100.0) == 0
+    closes = np.array([90.0, 120.0, 60.0])
+    assert metrics.drawdown(closes, 100.0) == pytest.approx([0.1, 0.0, 0.5])
+    lows = np.array([85.0, 70.0, 60.0])
+    # 70 is measured by 100, the highest close before it, 120 came later.
+    assert metrics.drawdown(closes, 100.0, lows) == pytest.approx([0.15, 0.3, 0.5])
+    assert metrics.max_drawdown(np.empty(0), 100.0, np.empty(0)) == 0
 
 
 def test_worst_drawdowns_by_hand():
@@ -243,6 +247,11 @@ def test_worst_drawdowns_by_hand():
     assert [(f.start, f.trough, f.recovered) for f in falls] == [(7, 10, None), (3, 5, 6), (1, 2, 3)]
     assert [f.depth for f in falls] == pytest.approx([0.25, 0.2, 0.02])
     assert metrics.worst_drawdowns(ts, equity, 100.0, 0, count=1) == falls[:1]
+    lowest = np.where(ts == 4, 77.0, np.where(ts == 3, 90.0, equity))
+    # 77 deepens the fall from 110; 90 was met on the way from 98 to 110.
+    falls = metrics.worst_drawdowns(ts, equity, 100.0, 0, lowest)
+    assert [(f.start, f.trough, f.recovered) for f in falls] == [(3, 4, 6), (7, 10, None), (1, 3, 3)]
+    assert [f.depth for f in falls] == pytest.approx([0.3, 0.25, 0.1])
     assert metrics.worst_drawdowns(ts, equity + 50, 200.0, 0)[0].start == 0  # never above the start
     assert metrics.worst_drawdowns(ts[:1], equity[:1], 100.0, 0) == []
 
@@ -365,9 +374,9 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
         read_run(tmp_path)
     fake_run(tmp_path, bars=50)
     manifest = (tmp_path / "manifest.json").read_text()
-    assert '"format": 2' in manifest
-    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 2, ', ""))
-    with pytest.raises(BeaufortError, match=r"run format 1, .*costs are negative now"):
+    assert '"format": 3' in manifest
+    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 3, ', ""))
+    with pytest.raises(BeaufortError, match=r"run format 1, .*costs are negative"):
         read_run(tmp_path)
     (tmp_path / "manifest.json").write_text(manifest)
     pq.write_table(pa.table({"ts": [1]}), tmp_path / "equity.parquet")

@@ -147,4 +147,4 @@ def test_an_account_at_its_maintenance_margin_is_closed_for_good(heavy: RunConfi
     assert ("liquidated" in permits) == on
     if on:
         assert set(permits[permits.index("liquidated") :]) == {"liquidated"}
-        assert outcome.logs.equity[-1][3] == 0.0
+        assert outcome.logs.equity[-1][4] == 0.0

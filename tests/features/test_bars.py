@@ -143,7 +143,8 @@ def test_features_of_external_bars_equal_those_computed_from_the_bars() -> None:
     assert table.ts.tolist() == ts.tolist()
     np.testing.assert_array_equal(quotes[:, 0], close)
     assert np.isnan(quotes[:, 1:3]).all()
-    np.testing.assert_array_equal(quotes[:, 3:], np.column_stack((low, high)))
+    marked = np.column_stack((close, opened, low, high))
+    np.testing.assert_array_equal(quotes[:, 3:7], marked)
 
     bars = pd.DataFrame({"high": high, "low": low, "close": close, "volume": volume})
     returns = np.log(bars.close).diff()

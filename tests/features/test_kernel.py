@@ -80,10 +80,49 @@ def test_features_equal_the_naive_computation(seed: int, w: int) -> None:
         assert np.isfinite(expected).any(), f"{name} is never known on these events: they do not test it"
         np.testing.assert_allclose(table.column(name), expected, rtol=1e-9, atol=1e-12, err_msg=name)
     perp = naive_bars(events, (0.1, 0.1), len(SERIES))[0]
-    perp["below"], perp["above"] = perp[["low", "price"]].min(axis=1), perp[["high", "price"]].max(axis=1)
-    told = perp[["price", "bid", "ask", "below", "above"]].to_numpy()
-    np.testing.assert_allclose(quotes, told, rtol=1e-12)
+    np.testing.assert_allclose(quotes[:, :3], perp[["price", "bid", "ask"]].to_numpy(), rtol=1e-12)
+    np.testing.assert_allclose(quotes[:, 3:], naive_marks(events, perp["price"].tolist()), rtol=1e-12)
     np.testing.assert_array_equal(table.ts, events["ts"][events["kind"] == K.CLOSE])
+
+
+def naive_marks(events: np.ndarray, closes: list[float]) -> list[list[float]]:
+    """``mark`` to ``high_age`` of every bar, from the events of the traded stream one by one."""
+    rows: list[list[float]] = []
+    seen: dict[str, list[tuple[float, int]]] = {"mark": [], "trade": []}
+    mark, begun, at = math.nan, None, 0
+    for event in events:
+        ts, kind, price = int(event["ts"]), int(event["kind"]), float(event["price"])
+        if kind == K.CLOSE:
+            fresh = not math.isnan(mark) and ts - at <= max(
+                60 * SECOND, ts - (ts if begun is None else begun)
+            )
+            kept = seen["mark" if fresh else "trade"]
+            close = mark if fresh else closes[len(rows)]
+            if math.isnan(close) and kept:
+                close = kept[-1][0]
+            kept = [*kept, (close, ts)]
+            low, high = min(kept, key=lambda p: p[0]), max(kept, key=lambda p: p[0])
+            rows.append([close, kept[0][0], low[0], high[0], ts - low[1], ts - high[1]])
+            seen, begun = {"mark": [], "trade": []}, ts
+        elif event["stream"] == 0 and kind == K.MARK:
+            mark, at = price, ts
+            seen["mark"].append((price, ts))
+        elif event["stream"] == 0 and kind >= K.TRADE_BUY:
+            seen["trade"].append((price, ts))
+    return rows
+
+
+def test_a_mark_price_counts_for_a_minute_or_a_bar() -> None:
+    minute = 60 * SECOND
+    events = records(
+        (1, K.TRADE, 100.0, 1), (2, K.MARK, 101.0, 0), (minute, K.CLOSE, 0, 0),
+        (minute + 1, K.TRADE, 90.0, 1), (minute + 2, K.CLOSE, 0, 0), (minute + 3, K.CLOSE, 0, 0),
+        (minute + 4, K.MARK, 95.0, 0), (9 * minute, K.CLOSE, 0, 0), (10 * minute, K.CLOSE, 0, 0),
+    )  # fmt: skip
+    stream = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv", "mark")))
+    _, quotes = FeatureKernel(["log_return_1"], [stream]).run(events)
+    assert quotes[:, 3].tolist() == [101, 101, 90, 95, 90]
+    assert quotes[:, 5].tolist() == [101, 101, 90, 95, 90]  # the trade at 90 is not a mark while there is one
 
 
 def test_history_slides_over_many_bars() -> None:
@@ -258,7 +297,7 @@ def test_bars_without_events_carry_prices_and_count_nothing() -> None:
 
 def test_nothing_is_known_before_the_first_event() -> None:
     table, quotes = FeatureKernel(chosen(1), [PERP, SPOT], SERIES).run(records((SECOND, K.CLOSE, 0, 0)))
-    assert np.isnan(quotes).all()
+    assert np.isnan(quotes[:, :7]).all()
     known = {name for name in table.names if not math.isnan(table.column(name)[0])}
     assert known == {"time_of_day_sin", "time_of_day_cos", "time_of_day_sin@spot", "time_of_day_cos@spot"}
 
@@ -285,7 +324,10 @@ def test_a_lost_book_leaves_no_price() -> None:
     )  # fmt: skip
     names = ["log_return_1", "spread", "signed_volume_1"]
     table, quotes = FeatureKernel(names, [PERP]).run(events)
-    assert np.isnan(quotes[1:3]).all()
+    assert np.isnan(quotes[1:3, :3]).all()
+    # What a position is worth while others go on dealing is seen all the same.
+    np.testing.assert_allclose(quotes[1, 3:], [90, 90, 90, 90, 1, 1])
+    assert np.isnan(quotes[2, 3:7]).all()
     np.testing.assert_allclose(quotes[[0, 3], 0], [100.1, 80.1])
     np.testing.assert_array_equal(np.isnan(table.column("log_return_1")), [True, True, True, True, False])
     np.testing.assert_array_equal(np.isnan(table.column("spread"))[1:], [True, True, False, False])

@@ -17,6 +17,7 @@ from engine.live import _simulated_account, build_node
 from engine.venues import DataSource
 
 T0 = 1_767_571_200 * 10**9
+MONEY = Money.from_str("10000 USDT")
 LINEAR = PerpetualSettings(
     id="BTCUSDT-PERP.LOOP", base="BTC", quote="USDT", price_increment="0.1", size_increment="0.001"
 )
@@ -84,7 +85,7 @@ def test_a_trade_fills_once_whatever_is_sent_after_it(tmp_path):
     source = DataSource("LOOP", LoopbackVenue(tmp_path / "played"), DataClientConfig())
     filled = []
     buyer = Buyer(BuyerConfig(StrategyId("BUYER-1"), "1", filled))
-    node = build_node(config, config.live, [buyer], source, tmp_path)
+    node = build_node(config, config.live, [buyer], source, tmp_path, MONEY)
     node.run()
     node.dispose()
     assert filled == pytest.approx([0.3, 0.0, 0.0, 0.0])
@@ -92,7 +93,7 @@ def test_a_trade_fills_once_whatever_is_sent_after_it(tmp_path):
 
 def test_the_venue_of_a_session_is_that_of_a_backtest(tmp_path):
     config = toy_config(tmp_path)
-    session, backtest = _simulated_account(config, "LOOP"), _venue(config, "LOOP", True, True)
+    session, backtest = _simulated_account(config, "LOOP", MONEY), _venue(config, "LOOP", True, True, MONEY)
     common = {n for n in set(dir(session)) & set(dir(backtest)) if not n.startswith("_")}
     assert {"fee_model", "fill_model", "latency_model", "liquidity_consumption", "queue_position"} <= common
     for name in sorted(common - {"starting_balances"}):

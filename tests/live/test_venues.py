@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from loopback import LoopbackVenue, small_market
 from nautilus_trader.config import DataClientConfig
+from nautilus_trader.model import Money
 from toy import toy_config
 
 from engine.cli import main
@@ -36,7 +37,7 @@ def test_a_node_is_built_without_network(venue, environment, tmp_path):
     config = _config(venue, tmp_path, f"live.environment={environment}")
     source = venue_source(config.live)
     assert config.data.streams["perp"].instrument.endswith(f".{source.venue}")
-    node = build_node(config, config.live, [], source, tmp_path)
+    node = build_node(config, config.live, [], source, tmp_path, Money.from_str("1000 USDT"))
     assert str(node.trader_id) == "BEAUFORT-001"
     node.dispose()
 

@@ -35,6 +35,7 @@ from nautilus_trader.trading import Strategy
 from actors.guard import RunGuard
 from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies import DeskConfig, PolicySettings, Trader, TraderConfig
+from strategies.account import Account, AccountTerms
 from strategies.governor import RiskSettings
 from strategies.records import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.sizing import ContractSpec
@@ -284,6 +285,7 @@ def play(
     standing: list[Any] = []
     decisions: list[tuple[Any, ...]] = []
     fills: list[tuple[Any, ...]] = []
+    money = Money.from_str(balance)
     several = [settings] if isinstance(settings, PolicySettings) else list(settings)
     config = TraderConfig(
         instrument=instrument,
@@ -305,6 +307,12 @@ def play(
             )
             for i, one in enumerate(several)
         ),
+        account=Account(
+            AccountTerms(
+                ContractSpec.of(instrument), money.as_decimal(), Decimal("0.0002"), Decimal("0.0005")
+            )
+        ),
+        currency=money.currency,
         latency=latency,
     )
     script = Script(ScriptConfig(StrategyId("Script-T"), "T", prices, says, guard, standing, config))
