@@ -15,45 +15,41 @@ from nautilus_trader.model import (
 )
 from pydantic import Field, field_validator, model_validator
 
-from features.settings import Settings, format_time
+from features.settings import Settings, format_time, unit
 
 type Instrument = CryptoPerpetual | CurrencyPair
 
-_Positive = Annotated[Decimal, Field(gt=0)]
-_Fraction = Annotated[Decimal, Field(ge=-1, lt=1)]
+_Positive = Annotated[Decimal, Field(gt=0, le=1e15)]
+_Fee = Annotated[Decimal, Field(gt=-0.01, lt=0.01), unit("fraction of notional, 0.0005 is 5 bps")]
+_Fraction = Annotated[Decimal, Field(ge=0, lt=1), unit("fraction, 0.05 is 5 %")]
 
 
 class InstrumentBase(Settings):
-    """What perpetuals and pairs share.
-
-    Parameters
-    ----------
-    id : str
-        Nautilus instrument id, ``"BTCUSDT-PERP.BINANCE"``.
-    base, quote : str
-        Currency codes.
-    price_increment, size_increment : decimal
-        Tick and lot. Their written decimal places are the precisions: ``"0.50"`` means two places.
-    raw_symbol : str, optional
-        The venue's own name; the symbol of ``id`` where absent.
-    maker_fee, taker_fee : decimal
-        Fractions of the notional, negative for a rebate. Nautilus takes fees from the venue's fee model, so
-        they are kept in the instrument's ``info`` for whoever configures the venue.
-    min_quantity, max_quantity, min_notional : decimal, optional
-        Order limits.
-    """
+    """What perpetuals and pairs share."""
 
     id: str
+    """Nautilus instrument id, ``"BTCUSDT-PERP.BINANCE"``."""
     base: str
+    """Currency code."""
     quote: str
-    price_increment: _Positive
-    size_increment: _Positive
+    """Currency code."""
+    price_increment: Annotated[_Positive, unit("quote currency")]
+    """Tick. Its written decimal places are the precision: ``"0.50"`` means two places."""
+    size_increment: Annotated[_Positive, unit("contracts")]
+    """Lot. Its written decimal places are the precision."""
     raw_symbol: str | None = None
-    maker_fee: _Fraction = Decimal("0.0002")
-    taker_fee: _Fraction = Decimal("0.0005")
-    min_quantity: _Positive | None = None
-    max_quantity: _Positive | None = None
-    min_notional: _Positive | None = None
+    """The venue's own name; absent: the symbol of ``id``."""
+    maker_fee: _Fee = Decimal("0.0002")
+    """Of orders that rested, negative for a rebate; kept in the instrument's ``info`` for whoever configures
+    the venue."""
+    taker_fee: _Fee = Decimal("0.0005")
+    """Of orders that took; kept as ``maker_fee`` is."""
+    min_quantity: Annotated[_Positive, unit("contracts")] | None = None
+    """Least quantity of an order."""
+    max_quantity: Annotated[_Positive, unit("contracts")] | None = None
+    """Largest quantity of an order."""
+    min_notional: Annotated[_Positive, unit("quote currency")] | None = None
+    """Least value of an order."""
 
     @field_validator("id")
     @classmethod
@@ -98,27 +94,20 @@ class InstrumentBase(Settings):
 
 
 class PerpetualSettings(InstrumentBase):
-    """A perpetual future, linear or inverse.
-
-    Parameters
-    ----------
-    settlement : str, optional
-        Currency of profit and loss; the quote, or the base of an inverse contract, where absent.
-    inverse : bool
-        Contracts are worth a fixed amount of the quote and settle in the base.
-    multiplier : decimal
-        Contract value: base units a contract, such as ``"0.01"`` of OKX's BTC-USDT-SWAP (quote units where
-        inverse).
-    margin_init, margin_maint : decimal
-        Fractions of the notional.
-    """
+    """A perpetual future, linear or inverse."""
 
     kind: Literal["perpetual"] = "perpetual"
     settlement: str | None = None
+    """Currency of profit and loss; absent: the quote, or the base of an inverse contract."""
     inverse: bool = False
-    multiplier: _Positive = Decimal(1)
+    """Contracts are worth a fixed amount of the quote and settle in the base."""
+    multiplier: Annotated[_Positive, unit("base (quote) units a contract")] = Decimal(1)
+    """Contract value: base units a contract, such as ``"0.01"`` of OKX's BTC-USDT-SWAP (quote units where
+    inverse)."""
     margin_init: _Fraction = Decimal("0.01")
+    """Equity needed to open, of the notional."""
     margin_maint: _Fraction = Decimal("0.005")
+    """Equity at which a position is liquidated, of the notional."""
 
     @model_validator(mode="after")
     def _check_margins(self) -> "PerpetualSettings":

@@ -7,11 +7,11 @@ from pydantic import Field, field_validator, model_validator
 
 from catalogs.instruments import InstrumentSettings
 from catalogs.layout import bar_type_of
-from features.settings import Duration, Settings, default
+from features.settings import Count, Duration, Integer, Multiple, Settings, default, unit
 
 Unit = Literal["s", "ms", "us", "ns", "timestamp"]
 Cell = str | int | float | bool
-Scale = Annotated[float, Field(gt=0)]
+Scale = Annotated[Multiple, Field(gt=0, le=1e12)]
 """What a column is multiplied by."""
 
 
@@ -20,40 +20,29 @@ class MappingError(ValueError):
 
 
 class TimeSettings(Settings):
-    """When a row happened and when it could be known.
-
-    Parameters
-    ----------
-    event : str
-        Column of the venue's time.
-    init : str, optional
-        Column of the time of receipt, which becomes ``ts_init``; ``event`` where absent.
-    unit, init_unit : str
-        ``"s"`` (float or int), ``"ms"``, ``"us"``, ``"ns"`` since the epoch, or ``"timestamp"`` (a timestamp
-        column or ISO text; UTC where it has no zone). ``init_unit`` is ``unit`` where absent.
-    stamp : str
-        ``"instant"``; or what the time marks of an interval of ``period``: its ``"open"`` or its ``"close"``.
-        Rows are always stored at the close.
-    period : duration, optional
-        Length of the interval.
-    delay : duration
-        Added to ``ts_init``: a latency or publication delay the columns do not hold.
-    max_late : duration
-        A row may be stamped earlier than the row before it by this much; its ``ts_init`` is then that row's.
-        More than this is an error.
-    sort : bool
-        Sort each file by time first (in memory): for files that are not in order.
-    """
+    """When a row happened and when it could be known."""
 
     event: str
+    """Column of the venue's time."""
     init: str | None = None
+    """Column of the time of receipt, which becomes ``ts_init``; absent: ``event``."""
     unit: Unit = "timestamp"
+    """``"s"``, ``"ms"``, ``"us"``, ``"ns"`` since the epoch, or ``"timestamp"``: a timestamp column or ISO
+    text, UTC where it has no zone."""
     init_unit: Unit | None = None
+    """The same of ``init``; absent: that of ``event``."""
     stamp: Literal["instant", "open", "close"] = "instant"
+    """An instant; or what the time marks of an interval of ``period``: its open or its close. Rows are always
+    stored at the close."""
     period: Duration | None = None
+    """Length of the interval."""
     delay: Duration = default("0s")
+    """Added to ``ts_init``: a latency or publication delay that the columns do not hold."""
     max_late: Duration = default("1m")
+    """A row may be stamped earlier than the row before it by so much; its ``ts_init`` is then that row's.
+    More is an error."""
     sort: bool = False
+    """Sort each file by time first (in memory): for files that are not in order."""
 
     @model_validator(mode="after")
     def _check(self) -> "TimeSettings":
@@ -67,33 +56,23 @@ class TimeSettings(Settings):
 
 
 class CsvSettings(Settings):
-    """How a table's CSV files are written, as far as that is not found out from their beginning.
-
-    Parameters
-    ----------
-    separator : str, optional
-        What stands between cells; of comma, semicolon, tab and bar that which splits the header best, where
-        absent.
-    columns : list of str
-        Names of the columns in order, for files without a header and for those where two columns have one
-        name. A file whose first line has the names that the table reads keeps its own.
-    decimal : str
-        What stands before decimal places: ``"."`` or ``","``.
-    thousands : str, optional
-        What stands between thousands; numbers have nothing there where absent.
-    encoding : str
-        Of the text; UTF-16 is known by its byte order mark.
-    skip : int
-        Lines before the header (or the first row) that are not of the table. Empty ones and those that begin
-        with ``#`` are passed over anyway.
-    """
+    """How a table's CSV files are written, as far as that is not found out from their beginning."""
 
     separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """What stands between cells; absent: of comma, semicolon, tab and bar that which splits the header
+    best."""
     columns: list[str] = Field(default=[])
+    """Names of the columns in order, for files without a header and for those where two columns have one
+    name. A file whose first line has the names that the table reads keeps its own."""
     decimal: Literal[".", ","] = "."
+    """What stands before decimal places."""
     thousands: Literal[",", ".", "'", " ", "_"] | None = None
+    """What stands between thousands; absent: nothing."""
     encoding: str = "utf-8"
-    skip: int = Field(default=0, ge=0, le=10_000)
+    """Of the text; UTF-16 is known by its byte order mark."""
+    skip: Annotated[Integer, unit("lines")] = Field(default=0, ge=0, le=10_000)
+    """Lines before the header (or the first row) that are not of the table. Empty ones and those that begin
+    with ``#`` are passed over anyway."""
 
     @field_validator("columns")
     @classmethod
@@ -121,40 +100,32 @@ class CsvSettings(Settings):
 
 
 class SymbolSettings(Settings):
-    """Instrument by row: the text of ``columns``, joined by ``/``, looked up in ``map``.
-
-    ``others`` says what to do with rows of a symbol that is not in the map.
-    """
+    """Instrument by row."""
 
     columns: list[str] = Field(min_length=1)
+    """Columns whose text, joined by ``/``, is the symbol."""
     map: dict[str, str] = Field(min_length=1)
+    """The instrument of each symbol."""
     others: Literal["error", "skip"] = "error"
+    """What to do with rows of a symbol that is not in the map."""
 
 
 class TableSettings(Settings):
-    """What every table has.
-
-    Parameters
-    ----------
-    files : list of str
-        Paths or globs under the root, Parquet or CSV (``.csv``, ``.csv.gz``, ``.csv.zst``), read in name
-        order.
-    instrument : str, optional
-        The id all rows belong to; else ``symbol`` says it row by row.
-    where : dict
-        Only rows whose column equals the value (or one of the values) are read.
-    time : TimeSettings
-        The time columns.
-    csv : CsvSettings
-        How CSV files are written, where that is not found out.
-    """
+    """What every table has."""
 
     files: list[str] = Field(min_length=1)
+    """Paths or globs under the root, Parquet or CSV (``.csv``, ``.csv.gz``, ``.csv.zst``), read in name
+    order."""
     instrument: str | None = None
+    """The id that all rows belong to; else ``symbol`` says it row by row."""
     symbol: SymbolSettings | None = None
+    """Which instrument a row belongs to."""
     where: dict[str, Cell | list[Cell]] = Field(default={})
+    """Only rows whose column equals the value (or one of the values) are read."""
     time: TimeSettings
+    """The time columns."""
     csv: CsvSettings = CsvSettings()
+    """How CSV files are written, where that is not found out."""
 
     @model_validator(mode="after")
     def _one_instrument(self) -> "TableSettings":
@@ -189,8 +160,11 @@ class SideColumn(Settings):
 
     kind: Literal["side"]
     column: str
+    """Its name."""
     buy: list[Cell]
+    """Values that mean the buyer was the aggressor."""
     sell: list[Cell]
+    """Values that mean the seller was."""
 
     def columns(self) -> list[str]:
         """The columns it reads."""
@@ -202,6 +176,7 @@ class BuyerMaker(Settings):
 
     kind: Literal["buyer_maker"]
     column: str
+    """Its name."""
 
     def columns(self) -> list[str]:
         """The columns it reads."""
@@ -222,26 +197,23 @@ Aggressor = Annotated[SideColumn | BuyerMaker | NoAggressor, Field(discriminator
 
 
 class TradesTable(TableSettings):
-    """Trades.
-
-    Parameters
-    ----------
-    price_scale, size_scale : float
-        Multiply the columns.
-    id : str, optional
-        Column of the venue's trade id: one id is one trade, wherever it stands again.
-    drop_repeats : bool
-        Without an id, a row equal to the one above it is a recorder's repetition, not another trade.
-    """
+    """Trades, with the side that took where it is recorded."""
 
     kind: Literal["trades"]
     price: str
+    """Column of the price."""
     size: str
+    """Column of the size."""
     id: str | None = None
+    """Column of the venue's trade id: one id is one trade, wherever it stands again."""
     drop_repeats: bool = False
+    """Without an id, a row equal to the one above it is a recorder's repetition, not another trade."""
     price_scale: Scale = 1.0
+    """Multiplies prices."""
     size_scale: Scale = 1.0
+    """Multiplies sizes."""
     aggressor: Aggressor
+    """Who took."""
 
     @model_validator(mode="after")
     def _told_apart(self) -> "TradesTable":
@@ -264,11 +236,17 @@ class QuotesTable(TableSettings):
 
     kind: Literal["quotes"]
     bid_price: str
+    """Its column."""
     ask_price: str
+    """Its column."""
     bid_size: str
+    """Its column."""
     ask_size: str
+    """Its column."""
     price_scale: Scale = 1.0
+    """Multiplies prices."""
     size_scale: Scale = 1.0
+    """Multiplies sizes."""
 
     def numbers(self) -> list[str]:
         return [self.bid_price, self.ask_price, self.bid_size, self.ask_size]
@@ -279,12 +257,19 @@ class BarsTable(TableSettings):
 
     kind: Literal["bars"]
     open: str = "open"
+    """Its column."""
     high: str = "high"
+    """Its column."""
     low: str = "low"
+    """Its column."""
     close: str = "close"
+    """Its column."""
     volume: str = "volume"
+    """Its column."""
     price_scale: Scale = 1.0
+    """Multiplies prices."""
     size_scale: Scale = 1.0
+    """Multiplies sizes."""
 
     @model_validator(mode="after")
     def _stamped(self) -> "BarsTable":
@@ -298,17 +283,21 @@ class BarsTable(TableSettings):
 
 
 class WideLevels(Settings):
-    """Book levels in columns of their own: names with ``{level}`` in them, ``first`` being the best level's
-    number.
-    """
+    """Book levels in columns of their own: names with ``{level}`` in them."""
 
     kind: Literal["wide"]
     bid_price: str
+    """Columns of bid prices, such as ``bid_{level}``."""
     bid_size: str
+    """Columns of bid sizes."""
     ask_price: str
+    """Columns of ask prices."""
     ask_size: str
-    levels: int = Field(gt=0)
-    first: int = 0
+    """Columns of ask sizes."""
+    levels: Count = Field(gt=0, le=8_192)
+    """How many there are."""
+    first: Annotated[Integer, unit("level")] = Field(default=0, ge=0, le=1_000)
+    """The best level's number."""
 
     @model_validator(mode="after")
     def _check(self) -> "WideLevels":
@@ -335,9 +324,13 @@ class ListLevels(Settings):
 
     kind: Literal["lists"]
     bid_price: str
+    """Column of bid prices."""
     bid_size: str
+    """Column of bid sizes."""
     ask_price: str
+    """Column of ask prices."""
     ask_size: str
+    """Column of ask sizes."""
 
     def columns(self) -> list[str]:
         """The columns it reads."""
@@ -348,18 +341,19 @@ Levels = Annotated[WideLevels | ListLevels, Field(discriminator="kind")]
 
 
 class SnapshotsTable(TableSettings):
-    """Book snapshots, stored as the deltas between successive ones.
-
-    After a hole in time longer than ``gap`` the book is cleared and written anew. ``sequence`` may name the
-    venue's sequence column.
-    """
+    """Book snapshots, stored as the deltas between successive ones."""
 
     kind: Literal["book_snapshots"]
     levels: Levels
+    """Where the levels stand."""
     sequence: str | None = None
+    """Column of the venue's sequence."""
     gap: Duration = default("10s")
+    """After a longer hole in time the book is cleared and written anew."""
     price_scale: Scale = 1.0
+    """Multiplies prices."""
     size_scale: Scale = 1.0
+    """Multiplies sizes."""
 
     def numbers(self) -> list[str]:
         return self.levels.columns()
@@ -372,44 +366,49 @@ class BookSide(Settings):
     """The column that says bid or ask, and the values it uses."""
 
     column: str = "side"
+    """Its name."""
     bid: Cell = "bid"
+    """The value that means bid."""
     ask: Cell = "ask"
+    """The value that means ask."""
 
 
 class RestSnapshots(Settings):
     """Full books to start from: one row a level, as ``book_diffs``, with the update id they include."""
 
     files: list[str] = Field(min_length=1)
+    """Paths or globs under the root."""
     last_id: str
+    """Column of the update id that the book includes."""
     time: TimeSettings
+    """The time columns."""
 
 
 class DiffsTable(TableSettings):
-    """Depth updates, one row a level (size 0: level gone), stored as deltas on top of snapshots.
-
-    Parameters
-    ----------
-    first_id, last_id, previous_id : str
-        Columns of the update's first and last id, and of the previous update's last id. Without ``first_id``
-        an update has one id (OKX, Deribit).
-    rule : str
-        ``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures, OKX, Deribit);
-        ``"contiguous"``: each ``first_id`` follows the ``last_id`` before by one (Binance spot).
-    snapshots : RestSnapshots
-        Where the book starts, and starts again after a break in the sequence.
-    """
+    """Depth updates, one row a level (size 0: level gone), stored as deltas on top of snapshots."""
 
     kind: Literal["book_diffs"]
     side: BookSide = BookSide()
+    """Which side a level is of."""
     price: str = "price"
+    """Column of the price."""
     size: str = "size"
+    """Column of the size; 0 where the level is gone."""
     first_id: str | None = None
+    """Column of the update's first id; without it an update has one id (OKX, Deribit)."""
     last_id: str
+    """Column of the update's last id."""
     previous_id: str | None = None
+    """Column of the previous update's last id."""
     rule: Literal["previous", "contiguous"]
+    """``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures, OKX, Deribit);
+    ``"contiguous"``: each ``first_id`` follows the ``last_id`` before by one (Binance spot)."""
     snapshots: RestSnapshots
+    """Where the book starts, and starts again after a break in the sequence."""
     price_scale: Scale = 1.0
+    """Multiplies prices."""
     size_scale: Scale = 1.0
+    """Multiplies sizes."""
 
     @model_validator(mode="after")
     def _check(self) -> "DiffsTable":
@@ -430,25 +429,27 @@ class PriceTable(TableSettings):
 
     kind: Literal["mark", "index"]
     value: str
+    """Column of the price."""
     price_scale: Scale = 1.0
+    """Multiplies it."""
 
     def numbers(self) -> list[str]:
         return [self.value]
 
 
 class FundingTable(TableSettings):
-    """Funding rates, as a fraction of the notional for each interval.
-
-    With ``next`` (and ``next_unit``) a row is the rate foreseen for the settlement at that time; the last one
-    before it is what settles. Without it a row is the rate that settled at the row's own time, and settles
-    then.
-    """
+    """Funding rates, foreseen or settled."""
 
     kind: Literal["funding"]
     rate: str
+    """Column of the rate, a fraction of the notional for each interval."""
     interval: Duration
+    """Time between settlements."""
     next: str | None = None
+    """Column of the settlement that a row's rate is foreseen for; the last one before it is what settles.
+    Without it a row is the rate that settled at the row's own time."""
     next_unit: Unit = "ms"
+    """Unit of that column."""
 
     def numbers(self) -> list[str]:
         return [self.rate]
@@ -458,10 +459,11 @@ class FundingTable(TableSettings):
 
 
 class SeriesTable(TableSettings):
-    """Slow series Nautilus has no type for: ``values`` gives each series' name and column."""
+    """Slow series Nautilus has no type for."""
 
     kind: Literal["series"]
     values: dict[str, str] = Field(min_length=1)
+    """Each series' name and column."""
 
     def numbers(self) -> list[str]:
         return list(self.values.values())
@@ -481,12 +483,14 @@ Table = Annotated[
 
 
 class ImportMapping(Settings):
-    """A whole mapping file: ``note`` for people (defects of the data and what is done about them), the
-    instruments, the tables."""
+    """A whole mapping file: the instruments and the tables."""
 
     note: str = ""
+    """For people: defects of the data and what is done about them."""
     instrument: list[InstrumentSettings] = Field(default=[])
+    """The instruments."""
     table: list[Table] = Field(min_length=1)
+    """The tables."""
 
     @model_validator(mode="after")
     def _known_instruments(self) -> "ImportMapping":

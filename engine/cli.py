@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="show or describe run configs")
     actions = config.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     _command(actions, "show", _config_show, "print the resolved config", config=True)
-    _command(actions, "schema", _config_schema, "print the JSON schema of run configs")
+    p = _command(actions, "schema", _config_schema, "print the JSON schema of run configs, for editors")
+    which = p.add_mutually_exclusive_group()
+    which.add_argument("--mapping", action="store_true", help="of import mappings instead")
+    which.add_argument("--synth", action="store_true", help="of synthetic market settings instead")
+    _command(commands, "kinds", _kinds, "list the kinds of bars, models, strategies and tables")
 
     data = commands.add_parser("data", help="import, synthesize and check catalogs")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
@@ -93,8 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--instrument", help="only this instrument id")
     p.add_argument("--json", action="store_true")
 
-    p = _command(commands, "features", _features, "write the features the engine computes", config=True)
-    p.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    p = _command(commands, "features", _features, "write the features the engine computes, or list them")
+    p.add_argument("config", type=Path, nargs="?", help="run config (TOML)")
+    p.add_argument("--list", action="store_true", help="list every feature: unit, window, needs, definition")
+    p.add_argument("--out", type=Path, help="Parquet file to write")
+    _overrides(p)
     _command(commands, "train", _train, "fit the models and write bundles", config=True, as_json=True)
     p = _command(commands, "backtest", _backtest, "trade a span of recorded data", config=True, as_json=True)
     p.add_argument("--mode", choices=("faithful", "replay"), default="faithful", help="default: faithful")
@@ -131,18 +138,22 @@ def _command(
     parser = actions.add_parser(name, help=text, description=text)
     if config:
         parser.add_argument("config", type=Path, help="run config (TOML)")
-        parser.add_argument(
-            "--set",
-            dest="overrides",
-            action="append",
-            default=[],
-            metavar="path.to.key=value",
-            help="override a key",
-        )
+        _overrides(parser)
     if as_json:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=handler, options=parser._option_string_actions)
     return parser
+
+
+def _overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="path.to.key=value",
+        help="override a key",
+    )
 
 
 def _load(arguments: argparse.Namespace) -> Any:
@@ -177,10 +188,27 @@ def _config_show(arguments: argparse.Namespace) -> None:
     print(to_toml(_load(arguments)), end="")
 
 
-def _config_schema(_arguments: argparse.Namespace) -> None:
+def _config_schema(arguments: argparse.Namespace) -> None:
+    from catalogs.mapping import ImportMapping
+    from catalogs.synth_settings import SynthSettings
     from engine.config import RunConfig
+    from engine.schema import schema
 
-    print(json.dumps(RunConfig.model_json_schema(), indent=1))
+    model = ImportMapping if arguments.mapping else SynthSettings if arguments.synth else RunConfig
+    print(json.dumps(schema(model), indent=1))
+
+
+def _kinds(_arguments: argparse.Namespace) -> None:
+    from engine.schema import kinds
+
+    listed = list(kinds())
+    width = max(len(name) for _, name, _ in listed)
+    last = ""
+    for place, name, text in listed:
+        if place != last:
+            print(place)
+            last = place
+        print(f"  {name:{width}}  {text}")
 
 
 def _data_import(arguments: argparse.Namespace) -> int:
@@ -248,6 +276,11 @@ def _features(arguments: argparse.Namespace) -> None:
     from engine.pipeline import Market
     from engine.progress import console, meter
 
+    if arguments.list:
+        _list_features()
+        return
+    if arguments.config is None or arguments.out is None:
+        raise BeaufortError("features: give a config and --out FILE, or --list")
     config = _load(arguments)
     out = _output(arguments.out)
     market = Market(config)
@@ -260,6 +293,17 @@ def _features(arguments: argparse.Namespace) -> None:
     metadata = {"schema_hash": market.kernel.schema_hash, "schema": json.dumps(market.kernel.schema)}
     series.table.save(out, metadata)
     console.print(f"{out}: {len(series.table):,} bars x {len(series.table.names)} features")
+
+
+def _list_features() -> None:
+    from features.registry import features
+
+    print("{w} in a name stands for a number. NAME@ALIAS reads another stream or series.\n")
+    for feature in features():
+        print(f"{feature.pattern}{'@ALIAS' if feature.pair or 'series' in feature.needs else ''}")
+        print(f"  {feature.definition}" + (f" ({feature.source})" if feature.source else ""))
+        bars = "{w}" if feature.window is None else feature.window
+        print(f"  unit: {feature.unit}; window: {bars} bars; needs: {', '.join(feature.needs)}")
 
 
 def _train(arguments: argparse.Namespace) -> None:

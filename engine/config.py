@@ -258,7 +258,7 @@ class RunConfig(Settings):
     seed: Annotated[Integer, unit("any")] = Field(default=7, ge=0, lt=2**63)
     """Of everything random: fits and the venue's luck."""
     data: DataSettings
-    """Where the data is and which of it is read."""
+    """Which data is read, and where it is."""
     bars: BarSpec
     """When a bar closes."""
     features: tuple[str, ...] = ()

@@ -34,7 +34,6 @@ class ClockBars(_Bars):
     """A bar every ``interval``, at its multiples since the epoch, also when nothing happened."""
 
     kind: Literal["clock"] = "clock"
-    """Bars by the clock."""
     interval: Duration = default("1s")
     """Length of a bar, 100ms to 1h."""
 
@@ -65,7 +64,6 @@ class VolumeBars(_EventBars):
     """A bar whenever ``size`` of the base currency (``features.contract``) has been traded."""
 
     kind: Literal["volume"] = "volume"
-    """Bars by traded volume."""
     by_value: ClassVar[bool] = False
 
     def describe(self) -> str:
@@ -76,7 +74,6 @@ class DollarBars(_EventBars):
     """A bar whenever ``size`` of the quote currency (``features.contract``) has been traded."""
 
     kind: Literal["dollar"] = "dollar"
-    """Bars by traded value."""
     by_value: ClassVar[bool] = True
 
     def describe(self) -> str:
@@ -90,7 +87,6 @@ class ExternalBars(_Bars):
     """
 
     kind: Literal["external"] = "external"
-    """Bars as a vendor or venue made them."""
     interval: Duration = default("1m", positive=True, most="1d")
     """Their length, which must be that of the stream's bar type."""
 

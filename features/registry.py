@@ -29,8 +29,12 @@ import numba
 import numpy as np
 from numba import float64, int64
 
+from features.settings import shown
+
 Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
 """What data a feature is made of: ``price`` any source, ``book`` the best levels, ``depth`` an L2 book."""
+
+_MOST = 100_000  # bars of statistics are kept in memory for the longest window
 
 SIGNATURE = float64(float64[:, ::1], float64[:, ::1], int64, int64)
 """Of a feature's function: statistics of its stream, of the traded stream, bar, window."""
@@ -143,24 +147,29 @@ def choose(name: str) -> Chosen:
     Raises
     ------
     ValueError
-        If there is none, with the nearest known name; or its integer is too small.
+        If there is none, with the nearest three; or its integer is too small or too large.
     """
     base, _, alias = name.partition("@")
     for declared in features():
         match = re.fullmatch(re.escape(declared.pattern).replace(r"\{w\}", r"(\d+)"), base)
         if match is None:
             continue
-        number = int(match[1]) if match.groups() else 0
-        if match.groups() and number < declared.least:
-            raise ValueError(f"feature {name!r}: its number must be at least {declared.least}")
+        number = int(match[1][:20]) if match.groups() else 0
+        if match.groups() and not declared.least <= number <= _MOST:
+            raise ValueError(
+                f"feature {shown(name)}: its number must be at least {declared.least} and at most {_MOST:,}"
+            )
         if declared.pair and not alias:
             raise ValueError(f"feature {name!r} compares two streams: write {base}@<the other stream>")
         return Chosen(name, declared, number, alias or None)
     known = [f.pattern for f in features()]
     plain = {re.sub(r"\{w\}", "", pattern): pattern for pattern in known}
-    near = difflib.get_close_matches(re.sub(r"\d+$", "", base), plain, n=1)
-    hint = f"did you mean {plain[near[0]]!r}?" if near else f"known: {', '.join(known)}"
-    raise ValueError(f"no feature {name!r}; {hint}" + (" ({w} is a number)" if "{w}" in hint else ""))
+    near = difflib.get_close_matches(re.sub(r"\d+$", "", base), plain, n=3, cutoff=0.0)
+    hint = ", ".join(plain[match] for match in near)
+    number = " ({w} is a number)" if "{w}" in hint else ""
+    raise ValueError(
+        f"no feature {shown(name)}; nearest: {hint}{number}; `beaufort features --list` shows them all"
+    )
 
 
 def _sources(function: Callable[..., float], seen: set[Callable[..., float]]) -> list[str]:

@@ -33,7 +33,6 @@ class HmmSettings(RegimeSettings):
     """
 
     kind: Literal["hmm"] = "hmm"
-    """The hidden Markov model."""
     features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
     """Features it observes."""
     direction: str = "log_return_60"

@@ -19,7 +19,6 @@ class RulesSettings(RegimeSettings):
     """Stress where volatility jumps, trend where moving averages part, chop otherwise."""
 
     kind: Literal["rules"] = "rules"
-    """The detector by rules."""
     returns: str = "log_return_1"
     """Feature of per-bar log returns."""
     fast: Bars = Field(default=20, ge=2, le=100_000)

@@ -22,7 +22,7 @@ _SLACK = 0.05  # of a unit: an order that much smaller than wanted stays as it i
 
 
 class GridSettings(PolicySettings):
-    """The ladder's shape.
+    """A mean-reversion grid: a post-only ladder around a fair value, with a stop where its range breaks.
 
     The spacing is the largest of ``spacing_volatilities``, ``min_ticks`` and ``fee_multiple``. Price
     ``break_levels`` outside the outermost level is a broken range: the position is closed and the grid rests
@@ -30,7 +30,6 @@ class GridSettings(PolicySettings):
     """
 
     kind: Literal["grid"] = "grid"
-    """The mean-reversion grid."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("chop",), min_length=1)
     """Where it may take risk."""
     on_leave: Literal["flatten", "reduce_only"] = "reduce_only"

@@ -20,13 +20,12 @@ from strategies.sizing import Sized, rules, smallest
 
 
 class MomentumSettings(PolicySettings):
-    """When to enter, when to leave.
+    """Momentum: in with the likelier side of a forecast, out by stop, horizon or a turned forecast.
 
     The stop is ``risk.stop``.
     """
 
     kind: Literal["momentum"] = "momentum"
-    """Momentum on a forecast."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("trend",), min_length=1)
     """Where it may take risk."""
     entry_probability: Probability = Field(default=0.5, gt=0, lt=1)

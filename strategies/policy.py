@@ -151,7 +151,6 @@ class PolicySettings(Settings):
     """What every strategy is configured with."""
 
     kind: str
-    """Which strategy."""
     regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)
     """Where it may take risk; stress is not among them, so nobody adds risk there."""
     on_leave: Literal["flatten", "reduce_only"] = "flatten"

@@ -22,7 +22,6 @@ class EgarchSettings(VolatilitySettings):
     """EGARCH(1,1,1) with Student-t innovations (Nelson 1991)."""
 
     kind: Literal["egarch"] = "egarch"
-    """EGARCH(1,1,1)."""
 
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "EgarchFilter":
         """Maximum likelihood by arch from several starting points; ``seed`` has no effect.

@@ -22,7 +22,6 @@ class EwmaSettings(VolatilitySettings):
     """
 
     kind: Literal["ewma"] = "ewma"
-    """The exponentially weighted average."""
     decay: Fraction | None = Field(default=None, gt=0, lt=1)
     """Weight of the past; 0.94 is RiskMetrics' value for daily data. Absent: chosen by the fit."""
 

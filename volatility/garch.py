@@ -19,7 +19,6 @@ class GarchSettings(VolatilitySettings):
     """GARCH(1,1) by Gaussian quasi maximum likelihood (Bollerslev 1986)."""
 
     kind: Literal["garch"] = "garch"
-    """GARCH(1,1)."""
 
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "GarchFilter":
         """The best of arch's fits from several starting points; ``seed`` has no effect."""

@@ -20,7 +20,6 @@ class HarSettings(VolatilitySettings):
     """Heterogeneous autoregression (Corsi 2009) of log realized variance."""
 
     kind: Literal["har"] = "har"
-    """The heterogeneous autoregression."""
     windows: tuple[Annotated[Bars, Field(ge=1, le=100_000)], ...] = Field(default=(), max_length=20)
     """Over how many bars past variance is averaged; empty takes a quarter, one, six and 24 horizons."""
     clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")

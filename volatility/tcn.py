@@ -30,7 +30,6 @@ class TcnSettings(VolatilitySettings):
     """Temporal convolutional network (Bai, Kolter and Koltun 2018) on returns and the time of day."""
 
     kind: Literal["tcn"] = "tcn"
-    """The temporal convolutional network."""
     layers: Count = Field(default=10, ge=2, le=14)
     """Dilated convolutions of width two: the network sees the last ``2 ** layers`` bars."""
     channels: Count = Field(default=8, ge=1, le=256)

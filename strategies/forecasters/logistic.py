@@ -23,7 +23,6 @@ class LogisticSettings(ForecastSettings):
     """Multinomial logistic regression with a ridge penalty."""
 
     kind: Literal["logistic"] = "logistic"
-    """The logistic regression."""
     penalty: Annotated[Number, unit("mean log loss a squared coefficient")] | None = Field(
         default=None, gt=0, le=1e9
     )

@@ -29,7 +29,6 @@ class LstmSettings(ForecastSettings):
     """
 
     kind: Literal["lstm"] = "lstm"
-    """The long short-term memory network."""
     window: Bars = Field(default=60, ge=1, le=2_000)
     """How far back the network sees."""
     hidden: Count = Field(default=32, ge=1, le=512)
