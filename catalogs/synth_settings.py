@@ -122,11 +122,11 @@ class SynthSettings(Settings):
     levels: Annotated[Count, Field(ge=5, le=200)] = 25
     """Fewest levels on each side of the book."""
     trend: TrendSettings = TrendSettings()
-    """A trend, up or down."""
+    """The weather called trend, up or down."""
     chop: ChopSettings = ChopSettings()
-    """Chop."""
+    """The weather called chop."""
     stress: StressSettings = StressSettings()
-    """Stress."""
+    """The weather called stress."""
     dwell_shape: Annotated[Number, Field(ge=0.1, le=1_000), unit("shape parameter")] = 2.5
     """Of the gamma distribution of stays."""
     dwell_minimum: _Span = default("30s")

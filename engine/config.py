@@ -17,7 +17,7 @@ import volatility
 from engine.errors import BeaufortError
 from engine.reading import load_settings, settings_from, to_toml
 from features.bars import BarSpec, ExternalBars
-from features.registry import choose
+from features.registry import Need, choose
 from features.settings import (
     Duration,
     Integer,
@@ -28,7 +28,9 @@ from features.settings import (
     format_time,
     unit,
 )
+from regimes.base import RegimeSettings
 from strategies import forecasters
+from strategies.forecasters.base import ForecastSettings
 from strategies.governor import RiskSettings
 from volatility.gate import GateSettings
 
@@ -59,6 +61,18 @@ class StreamSettings(Settings):
     bars: str | None = None
     """Bar type of external bars, such as ``"XBTUSD-PERP.BITMEX-1-MINUTE-LAST-EXTERNAL"``."""
 
+    @property
+    def feeds(self) -> frozenset[Need]:
+        """What features can be made of."""
+        books: dict[str, set[Need]] = {"deltas": {"book", "depth"}, "quotes": {"book"}, "none": set()}
+        found = set(books[self.book])
+        if self.trades:
+            found |= {"trades", "ohlcv"}
+        if self.bars is not None:
+            found.add("ohlcv")
+        others: tuple[Need, ...] = ("mark", "index", "funding")
+        return frozenset(found.union(name for name in others if getattr(self, name)))
+
     @field_validator("instrument")
     @classmethod
     def _an_instrument(cls, value: str) -> str:
@@ -80,12 +94,22 @@ class DataSettings(Settings):
 
     catalog: Path
     """Folder of the catalog, as ``beaufort data import`` writes it."""
-    trade: str
-    """The stream that is traded; the others only inform."""
+    trade: str = ""
+    """The stream that is traded; the others only inform. Absent: the only stream there is."""
     streams: dict[Name, StreamSettings]
     """The instruments that are read, each under a name of your own that features use (``basis@spot``)."""
     series: dict[Name, str] = Field(default={})
     """Slow series: a name used in features, and its ``"<series>/<id>"`` in the catalog."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_only_stream(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        streams = tree.get("streams")
+        if isinstance(streams, dict) and len(streams) == 1 and "trade" not in tree:
+            return {**tree, "trade": next(iter(streams))}
+        return tree
 
     @field_validator("streams")
     @classmethod
@@ -299,6 +323,17 @@ class RunConfig(Settings):
                 raise ValueError(f"interval is not the length of {traded.bars}, {length}")
         return value
 
+    @field_validator("regime", "forecast")
+    @classmethod
+    def _features_suit_the_data[V](cls, value: V, info: ValidationInfo) -> V:
+        data = info.data.get("data")
+        if data is None:
+            return value
+        feeds = data.streams[data.trade].feeds
+        if isinstance(value, ForecastSettings):
+            return value.suited(feeds, data.series)
+        return value.suited(feeds) if isinstance(value, RegimeSettings) else value
+
     @field_validator("features", "regime", "volatility", "forecast")
     @classmethod
     def _features_are_known[V](cls, value: V) -> V:
@@ -314,8 +349,15 @@ class RunConfig(Settings):
 
     @field_validator("strategies")
     @classmethod
-    def _one_owner_a_regime[V: Mapping[str, Any]](cls, value: V) -> V:
+    def _one_owner_a_regime[V: Mapping[str, Any]](cls, value: V, info: ValidationInfo) -> V:
         strategies.check_owners(value)
+        if info.data.get("forecast", ...) is None:
+            for name, policy in value.items():
+                if policy.on_forecast:
+                    raise ValueError(
+                        f"{name} (kind {policy.kind!r}) trades on a forecast, and there is none: write a "
+                        "[forecast] table, or take the strategy out"
+                    )
         return value
 
     @property

@@ -23,7 +23,6 @@ from features.bars import bar_events
 from features.contract import Contract
 from features.events import sort_events
 from features.kernel import FeatureKernel, StreamSpec
-from features.registry import Need
 from features.settings import format_time
 from features.table import FeatureTable
 
@@ -232,21 +231,12 @@ def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> Fe
     specs = []
     for alias in config.data.aliases:
         stream = config.data.streams[alias]
-        feeds: set[Need] = set()
-        feeds |= (
-            {"book", "depth"} if stream.book == "deltas" else {"book"} if stream.book == "quotes" else set()
-        )
-        feeds |= {"trades", "ohlcv"} if stream.trades else set()
-        feeds |= {"ohlcv"} if stream.bars is not None else set()
-        for name in ("mark", "index", "funding"):
-            if getattr(stream, name):
-                feeds.add(name)
         instrument = instruments[alias]
         contract = Contract(
             float(instrument.multiplier.as_double()), bool(getattr(instrument, "is_inverse", False))
         )
         increment = float(instrument.price_increment.as_double())
-        specs.append(StreamSpec(alias, increment, frozenset(feeds), contract))
+        specs.append(StreamSpec(alias, increment, stream.feeds, contract))
     try:
         return FeatureKernel(config.feature_names, specs, tuple(config.data.series), bar_identity(config))
     except ValueError as error:

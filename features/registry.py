@@ -166,9 +166,9 @@ def choose(name: str) -> Chosen:
     plain = {re.sub(r"\{w\}", "", pattern): pattern for pattern in known}
     near = difflib.get_close_matches(re.sub(r"\d+$", "", base), plain, n=3, cutoff=0.0)
     hint = ", ".join(plain[match] for match in near)
-    number = " ({w} is a number)" if "{w}" in hint else ""
+    note = " ({w} is a number)" if "{w}" in hint else ""
     raise ValueError(
-        f"no feature {shown(name)}; nearest: {hint}{number}; `beaufort features --list` shows them all"
+        f"no feature {shown(name)}; nearest: {hint}{note}; `beaufort features --list` shows them all"
     )
 
 

@@ -1,5 +1,8 @@
 """What every regime detector shares: its settings, and the outputs it ends in."""
 
+from collections.abc import Collection
+from typing import Self
+
 from features.causal import CausalFilter
 from features.messages import REGIMES
 from features.settings import Settings
@@ -19,6 +22,10 @@ class RegimeSettings(Settings):
 
     def check(self, table: FeatureTable) -> None:
         """Raise ValueError where ``fit`` could not be one: asked of every stage before any is fitted."""
+
+    def suited(self, feeds: Collection[str]) -> Self:
+        """These settings, with features that can be made of ``feeds`` where they name none."""
+        return self
 
     def fit(self, table: FeatureTable, seed: int) -> CausalFilter:
         """The detector fitted on ``table``, which holds the training span and nothing after it.

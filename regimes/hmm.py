@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numba
@@ -24,6 +24,11 @@ _BLOCK = (
 )
 
 
+def _at(data: dict[str, Any], place: int) -> str:
+    """The feature at ``place``, ``""`` where there is none."""
+    return str((*data.get("features", ()), "", "")[place])
+
+
 class HmmSettings(RegimeSettings):
     """Gaussian HMM on standardised features (Hamilton 1989; Rabiner 1989).
 
@@ -33,15 +38,15 @@ class HmmSettings(RegimeSettings):
     """
 
     kind: Literal["hmm"] = "hmm"
-    features: tuple[str, ...] = ("log_return_60", "realized_volatility_60")
-    """Features it observes."""
-    direction: str = "log_return_60"
-    """Which of them says the direction to the rule that names states: a log return over many bars."""
-    dispersion: str = "realized_volatility_60"
-    """Which of them says the dispersion to that rule: a realized volatility."""
+    features: tuple[str, ...] = Field(default=(), max_length=100)
+    """Features it observes; empty: those that suit the data (a return, mirrored, a volatility, activity)."""
+    direction: str = Field(default_factory=lambda data: _at(data, 0))
+    """Which of them says the direction to the rule that names states: a log return. Absent: the first."""
+    dispersion: str = Field(default_factory=lambda data: _at(data, 1))
+    """Which of them says the dispersion to that rule: a realized volatility. Absent: the second."""
     mirror: tuple[str, ...] = ()
     """Those of them that change sign where up and down are exchanged: returns, signed flow."""
-    n_states: Count = Field(default=5, ge=3, le=8)
+    n_states: Count = Field(default=4, ge=3, le=8)
     """Hidden states, of which several may share a name."""
     covariance: Literal["full", "diag"] = "full"
     """Whether features may be correlated within a state."""
@@ -66,6 +71,10 @@ class HmmSettings(RegimeSettings):
 
     @model_validator(mode="after")
     def _roles_are_features(self) -> Self:
+        if not self.features and (self.direction or self.dispersion or self.mirror):
+            raise ValueError("direction, dispersion and mirror are roles of features; name the features too")
+        if not self.features:
+            return self
         if absent := set(self.mirror) - set(self.features):
             raise ValueError(
                 f"mirror = {sorted(absent)} are not among features {list(self.features)}; add them"
@@ -81,6 +90,24 @@ class HmmSettings(RegimeSettings):
     def columns(self) -> tuple[str, ...]:
         return self.features
 
+    def suited(self, feeds: Collection[str]) -> Self:
+        # Features of one bar overlap little from bar to bar, which is what a Markov model takes for granted.
+        if self.features:
+            return self
+        if "book" in feeds:
+            names = ["log_return_3", "intrabar_volatility_1"]
+            names += ["trade_intensity_1"] if "trades" in feeds else []
+        else:
+            names = ["log_return_45", "parkinson_volatility_15", "log_volume_15"]
+        return self.model_copy(
+            update={
+                "features": tuple(names),
+                "direction": names[0],
+                "dispersion": names[1],
+                "mirror": tuple(names[:1]),
+            }
+        )
+
     def fit(self, table: FeatureTable, seed: int) -> Chain:
         """The posterior filter with hysteresis behind it.
 
@@ -93,6 +120,8 @@ class HmmSettings(RegimeSettings):
 
     def fit_posterior(self, table: FeatureTable, seed: int) -> "HmmFilter":
         """The posterior filter alone; see ``fit``."""
+        if not self.features:
+            raise ValueError("hmm: features is empty; name what it observes")
         rows, lengths = self._training_rows(table)
         if self.mirror:
             image = rows.copy()

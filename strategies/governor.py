@@ -42,7 +42,7 @@ class RiskSettings(Settings):
     """Most notional against equity, and against free margin, while the gate is risk-on."""
     leverage_risk_off: Multiple = Field(default=5.0, gt=0, le=1_000)
     """The same while the gate is risk-off."""
-    exposure_cap: Multiple = Field(default=2.0, gt=0, le=1_000)
+    exposure_cap: Multiple = Field(default=1.0, gt=0, le=1_000)
     """Most notional as a multiple of equity, over all strategies."""
     max_quantity: Annotated[Number, unit("contracts")] | None = Field(default=None, gt=0, le=1e15)
     """Largest position."""

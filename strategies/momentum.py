@@ -1,6 +1,6 @@
 """Momentum on a calibrated forecast: in with the likelier side, out by stop, horizon or a turned forecast."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class MomentumSettings(PolicySettings):
 
     The stop is ``risk.stop``.
     """
+
+    on_forecast: ClassVar[bool] = True
 
     kind: Literal["momentum"] = "momentum"
     regimes: tuple[Literal["trend", "chop"], ...] = Field(default=("trend",), min_length=1)

@@ -1,7 +1,7 @@
 """The language between a strategy's pure policy and its desk: what is seen, what is wanted."""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -149,6 +149,9 @@ class Policy(Protocol):
 
 class PolicySettings(Settings):
     """What every strategy is configured with."""
+
+    on_forecast: ClassVar[bool] = False
+    """Whether it trades on a forecast of direction, and never without one."""
 
     kind: str
     regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)

@@ -1,6 +1,7 @@
 """What every forecaster shares: its settings, the classes it tells apart, and the examples it learns from."""
 
-from typing import Annotated, NamedTuple
+from collections.abc import Collection
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field
@@ -25,7 +26,7 @@ class ForecastSettings(Settings):
     """How to forecast direction; a subclass is one model, found by its ``kind``."""
 
     features: tuple[str, ...] = ()
-    """Features it reads; empty takes every one the run computes."""
+    """Features it reads; empty: those that suit the data, over one bar and over the horizon."""
     horizon: Bars = Field(default=60, ge=1, le=10_000)
     """How far ahead it forecasts."""
     cost_bps: Annotated[Number, unit("basis points of notional, 5 is 0.05 %")] = Field(
@@ -36,6 +37,22 @@ class ForecastSettings(Settings):
     """A move counts as up or down when its log return is beyond so many times the cost."""
     max_rows: Bars = Field(default=200_000, ge=1_000, le=10_000_000)
     """The fit sees the last so many of the training span."""
+
+    def suited(self, feeds: Collection[str], series: Collection[str] = ()) -> Self:
+        """These settings, with features that can be made of ``feeds`` and ``series`` where they name none."""
+        if self.features:
+            return self
+        h = self.horizon
+        names = ["log_return_1", f"log_return_{h}", f"drift_ratio_{2 * h}", f"realized_volatility_{2 * h}"]
+        if "book" in feeds:
+            names += ["book_imbalance_1", *(["book_imbalance_5"] if "depth" in feeds else [])]
+            names += ["microprice_deviation", "order_flow_imbalance_1"]
+        if "trades" in feeds:
+            names += [f"cvd_change_{h}", f"trade_imbalance_{h}", "trade_intensity_1"]
+        elif "ohlcv" in feeds:
+            names += [f"high_low_{h}", f"volume_zscore_{2 * h}"]
+        names += [f"series_log_change_{h}@{alias}" for alias in series]
+        return self.model_copy(update={"features": tuple(dict.fromkeys(names))})
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -127,10 +127,10 @@ def _problems(*overrides: str) -> list[str]:
         ("bars={kind='external',interval='1m'}", "bars: kind = 'external' needs data.streams.perp.bars"),
         (
             'features=["log_retrun_10", "spread", "sprd"]',
-            "features: no feature 'log_retrun_10'; did you mean 'log_return_{w}'? ({w} is a number); no feat",
+            "features: no feature 'log_retrun_10'; nearest: log_return_{w}, ",
         ),
         ("forecast.features=['basis']", "forecast: feature 'basis' compares two streams"),
-        ("volatility.returns=log_retrun_1", "volatility: no feature 'log_retrun_1'; did you mean"),
+        ("volatility.returns=log_retrun_1", "volatility: no feature 'log_retrun_1'; nearest: log_return_{w}"),
         (
             "backtest.end=2026-01-05",
             "backtest: end 2026-01-05T00:00:00Z is not after start 2026-01-05T00:20:00Z; change one",

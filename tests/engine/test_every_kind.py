@@ -20,10 +20,11 @@ KINDS = [(stage, model) for stage, union in UNIONS.items() for model in typing.g
 
 _QUICK = {"epochs": 1, "samples": 128, "batch": 64}
 SMALLER = {
+    "hmm": {"features": ("log_return_60", "realized_volatility_60")},
     "tcn": {"layers": 4, "channels": 2, "training": _QUICK},
     "lstm": {"window": 5, "hidden": 3, "training": _QUICK},
 }
-"""What makes a fit quick, by kind; the others are fitted at their defaults."""
+"""What suits the market above and makes a fit quick, by kind; the others are fitted at their defaults."""
 
 
 @pytest.fixture(scope="module")

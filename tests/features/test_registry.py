@@ -35,13 +35,21 @@ SPOT = StreamSpec("spot", 0.01, frozenset(("trades", "ohlcv")))
 def test_an_unknown_name_is_refused_with_the_nearest_known(name: str, hint: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(name))) as error:
         choose(name)
-    assert hint in str(error.value).split("did you mean")[1]
+    assert hint in str(error.value).split("nearest")[1]
 
 
-def test_a_name_near_nothing_gets_the_whole_list() -> None:
+def test_a_name_near_nothing_gets_three_and_the_way_to_the_list() -> None:
     with pytest.raises(ValueError, match="zzzz") as error:
         choose("zzzz")
-    assert all(declared.pattern in str(error.value) for declared in features())
+    assert sum(f" {declared.pattern}" in str(error.value) for declared in features()) == 3
+    assert "features --list" in str(error.value)
+
+
+def test_a_number_that_memory_cannot_hold_is_refused() -> None:
+    assert choose("log_return_100000").lookback == 100_000
+    for number in ("0", "100001", "9" * 5_000):
+        with pytest.raises(ValueError, match="must be at least 1 and at most 100,000"):
+            choose(f"log_return_{number}")
 
 
 def test_a_name_says_window_and_stream() -> None:

@@ -187,7 +187,7 @@ def test_a_market_without_stress_is_reported() -> None:
     values = np.column_stack((rng.standard_normal(3_000), 1 + 0.01 * rng.random(3_000)))
     table = FeatureTable(np.arange(3_000), ("log_return_60", "realized_volatility_60"), values)
     with pytest.warns(UserWarning, match="no stress"):
-        HmmSettings().fit(table, 7)
+        HmmSettings(features=table.names).fit(table, 7)
 
 
 def test_spans_that_cannot_be_fitted_are_refused(table: FeatureTable) -> None:
