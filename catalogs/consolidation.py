@@ -72,6 +72,7 @@ def parquet_options(schema: pa.Schema) -> dict[str, object]:
         "compression": "zstd",
         "compression_level": 1,
         "use_dictionary": names,
+        "write_page_checksum": True,
         "write_statistics": ["ts_init"],
     }
 

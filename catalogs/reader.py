@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from nautilus_trader.persistence import ParquetDataCatalog
 
+from catalogs.datafiles import DataFile, RowGroup
 from catalogs.instruments import Instrument
-from catalogs.layout import F_LAST, DataType, codes, files, flat, identifiers, times, to_float
+from catalogs.layout import F_LAST, SCHEMAS, DataType, codes, files, flat, identifiers, times, to_float
 from features.bars import bar_events
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.table import FeatureTable
@@ -63,7 +63,8 @@ class SeriesRef:
 
 
 class Catalog:
-    """A catalog at ``path``. Raises FileNotFoundError where there is none.
+    """A catalog at ``path``. Raises FileNotFoundError where there is none; every method ValueError where
+    what it reads is damaged.
 
     ``until`` hides every row whose ``ts_init`` is not before it (ns), as if the catalog had
     been written then.
@@ -81,7 +82,15 @@ class Catalog:
         """Every instrument defined, by id."""
         if not (self.path / "data").is_dir():
             return []
-        return sorted(ParquetDataCatalog(str(self.path)).instruments(), key=lambda item: str(item.id))
+        try:
+            return sorted(ParquetDataCatalog(str(self.path)).instruments(), key=lambda item: str(item.id))
+        except BaseException as error:  # Nautilus panics on files that are damaged
+            if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+                raise
+            raise ValueError(
+                f"{self.path}: the definitions of instruments are damaged ({str(error)[:200]}); import "
+                "again, which writes them anew"
+            ) from None
 
     def instrument(self, identifier: str) -> Instrument:
         """The instrument of this id. Raises KeyError naming those that are there."""
@@ -148,6 +157,15 @@ class Catalog:
             found.append(digest.hexdigest())
         return found
 
+    def verify(self, data_type: DataType, identifier: str, start: int, end: int) -> None:
+        """Read what ``digests`` does not of a feed with ``start <= ts_init < end``, for others who will.
+
+        Raises ValueError where a file is damaged, KeyError where there is nothing of the feed.
+        """
+        rest = [name for name in SCHEMAS[data_type].names if name not in _DECODERS.get(data_type, ((),))[0]]
+        for _ in self.batches(identifier, data_type, start, end, rest):
+            pass
+
     def last_snapshot(self, identifier: str, before: int) -> int:
         """``ts_init`` of the last clearing of the book up to ``before``; of the first delta without one.
 
@@ -156,7 +174,7 @@ class Catalog:
         before = min(before, self._until - 1)
         groups = self._groups(identifier, "deltas", 0, before + 1)
         for group in reversed(groups):
-            table = pq.ParquetFile(group.path).read_row_group(group.number, columns=["action", "ts_init"])
+            table = DataFile(group.path, "deltas").read(group, ["action", "ts_init"])
             ts = times(table["ts_init"])
             clears = ts[(codes(flat(table["action"]), {"CLEAR": 1}) == 1) & (ts <= before)]
             if len(clears):
@@ -214,13 +232,13 @@ class Catalog:
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.Table]:
         """The raw Arrow tables, one a row group that overlaps ``[start, end)``, in time order."""
-        opened: tuple[Path, pq.ParquetFile] | None = None
+        file: DataFile | None = None
         for group in self._groups(identifier, data_type, start, end):
-            if opened is None or opened[0] != group.path:
-                opened = group.path, pq.ParquetFile(group.path)
-            table = opened[1].read_row_group(group.number, columns=list(columns) if columns else None)
+            if file is None or file.path != group.path:
+                file = DataFile(group.path, data_type)
+            table = file.read(group, columns)
             if group.last >= self._until:
-                known = opened[1].read_row_group(group.number, columns=["ts_init"])["ts_init"]
+                known = file.read(group, ["ts_init"])["ts_init"]
                 table = table.slice(0, int(np.searchsorted(times(known), self._until)))
             yield table
 
@@ -249,7 +267,7 @@ class Catalog:
             lo, hi = np.searchsorted(events["ts"], (start, end))
             yield events[lo:hi]
 
-    def _groups(self, identifier: str, data_type: DataType, start: int, end: int) -> list["_RowGroup"]:
+    def _groups(self, identifier: str, data_type: DataType, start: int, end: int) -> list[RowGroup]:
         paths = files(self.path, data_type, identifier)
         if not paths:
             known = ", ".join(self.identifiers(data_type)) or "none"
@@ -258,34 +276,9 @@ class Catalog:
         return [
             group
             for path in paths
-            for group in _row_groups(path)
+            for group in DataFile(path, data_type).groups()
             if group.first < end and group.last >= start
         ]
-
-
-@dataclasses.dataclass(frozen=True)
-class _RowGroup:
-    path: Path
-    number: int
-    first: int
-    last: int
-    rows: int
-
-
-def _row_groups(path: Path) -> Iterator[_RowGroup]:
-    try:
-        metadata = pq.read_metadata(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"{path}: no whole Parquet file ({error}); remove it and import its data again"
-        ) from None
-    column = metadata.schema.to_arrow_schema().get_field_index("ts_init")
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        statistics = group.column(column).statistics
-        if statistics is None:
-            raise ValueError(f"{path}: no statistics of ts_init; write it anew with statistics on")
-        yield _RowGroup(path, number, statistics.min_raw, statistics.max_raw, group.num_rows)
 
 
 class _Cursor:

@@ -79,6 +79,8 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     market = Market(config)
     models = market.models()
     # Sooner than when the work is done: what the run folder will need.
+    _refuse_idle(market, models)
+    fingerprint = data_fingerprint(market)
     text = to_toml(config)
     output_folder("backtest.runs", config.backtest.runs)
     started = datetime.now(UTC)
@@ -103,7 +105,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         "start": config.backtest.start,
         "end": outcome.reached,
         "complete": outcome.complete,
-        "data_fingerprint": data_fingerprint(market),
+        "data_fingerprint": fingerprint,
         **describe(market, models),
     }
     write_run(folder, manifest, text, outcome.logs, outcome.orders)
@@ -290,10 +292,19 @@ def played_feeds(market: Market, mode: Mode) -> list[Feed]:
 
 
 def data_fingerprint(market: Market) -> str:
-    """A hash over all that a run on the market's backtest span reads, in either mode, and its instruments."""
+    """A hash over all that a run on the market's backtest span reads, in either mode, and its instruments.
+
+    Raises BeaufortError where a file of it is damaged: Nautilus would say so in no words for people, or not.
+    """
     span = market.config.backtest
     feeds = [(feed.data_type, feed.identifier) for feed in played_feeds(market, "faithful")]
-    (read,) = market.fingerprints(market.data_start(span.start), [span.end], feeds)
+    first = market.data_start(span.start)
+    try:
+        for data_type, identifier in feeds:
+            market.catalog.verify(data_type, identifier, first, span.end)  # Nautilus reads every column
+    except (KeyError, ValueError) as error:
+        raise BeaufortError(str(error.args[0])) from None
+    (read,) = market.fingerprints(first, [span.end], feeds)
     terms = [definition(instrument) for instrument in market.instruments.values()]
     return hashlib.sha256(f"{read} {terms}".encode()).hexdigest()
 

@@ -95,7 +95,7 @@ class Market:
             self.instruments = {
                 alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases
             }
-        except (FileNotFoundError, KeyError) as error:
+        except (FileNotFoundError, KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
         self.kernel = build_kernel(config, self.instruments)
 
