@@ -154,28 +154,23 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
 
 def side_table(trips: list[RoundTrip]) -> str:
     """Round trips long and short apart."""
-    rows: list[list[Cell | str]] = []
-    largest = max((abs(sum(t.net for t in trips if t.side == side)) for side in (1, -1)), default=0.0)
-    for name, side in (("long", 1), ("short", -1)):
-        mine = [trip for trip in trips if trip.side == side]
-        net, count = sum(trip.net for trip in mine), len(mine)
-        held = np.array([trip.closed - trip.opened for trip in mine]) / 1e9
-        rows.append(
-            [
-                name,
-                f"{count:,}",
-                tinted(amount(net), net, largest),
-                amount(sum(trip.gross for trip in mine)),
-                amount(sum(trip.fees for trip in mine)),
-                amount(sum(trip.funding for trip in mine)),
-                show(_finite(win_rate(mine)), ".1%"),
-                show(_finite(profit_factor(mine)), ".2f"),
-                amount(net / count) if count else "n/a",
-                length(float(np.median(held))) if count else "n/a",
-            ]
-        )
-    names = "side,trips,net,gross,fees,funding,win rate,profit factor,mean trip,median hold"
-    return table(names.split(","), rows)
+    sides = [[trip for trip in trips if trip.side == side] for side in (1, -1)]
+    nets = [sum(trip.net for trip in mine) for mine in sides]
+    largest = max(map(abs, nets))
+    holds = [[(trip.closed - trip.opened) / 1e9 for trip in mine] for mine in sides]
+    rows: list[list[Cell | str]] = [
+        ["round trips", *(f"{len(mine):,}" for mine in sides)],
+        ["net", *(tinted(amount(net), net, largest) for net in nets)],
+        ["gross", *(amount(sum(trip.gross for trip in mine)) for mine in sides)],
+        ["fees", *(amount(sum(trip.fees for trip in mine)) for mine in sides)],
+        ["funding", *(amount(sum(trip.funding for trip in mine)) for mine in sides)],
+        ["win rate", *(show(_finite(win_rate(mine)), ".1%") for mine in sides)],
+        ["profit factor", *(show(_finite(profit_factor(mine)), ".2f") for mine in sides)],
+        ["mean trip", *(amount(n / len(m)) if m else "n/a" for n, m in zip(nets, sides, strict=True))],
+        ["worst trip", *(amount(min(trip.net for trip in mine)) if mine else "n/a" for mine in sides)],
+        ["median hold", *(length(float(np.median(held))) if held else "n/a" for held in holds)],
+    ]
+    return table(["", "long", "short"], rows)
 
 
 def drawdown_table(falls: list[Drawdown], end: int) -> str:
@@ -186,7 +181,7 @@ def drawdown_table(falls: list[Drawdown], end: int) -> str:
         until = end if fall.recovered is None else fall.recovered
         rows.append(
             [
-                Cell(f"{-fall.depth:.2%}", "total"),
+                Cell(f"{fall.depth:.2%}", "total"),
                 day(fall.start),
                 day(fall.trough),
                 "not yet" if fall.recovered is None else day(fall.recovered),

@@ -3,6 +3,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fake_evaluation import fake_results
@@ -13,6 +14,8 @@ from engine.report import jsonable, print_evaluation, print_summary, summary, wr
 from engine.report.columns import unpack
 from engine.report.decimate import lasts, means
 from engine.report.evaluation_charts import lags_figure
+from engine.report.ledger import round_trips
+from engine.report.run_folder import read_run
 from engine.report.summary import amount
 from engine.report.tables import cost_table
 
@@ -108,7 +111,6 @@ def test_steps_from_gross_to_net_by_hand():
 
 
 def test_sharpe_equals_pandas_resampling(run_folder):
-    pd = pytest.importorskip("pandas")
     table = pq.read_table(run_folder / "equity.parquet").to_pandas()
     equity = table.set_index(pd.to_datetime(table["ts"]))["equity"]
     # Hours closed on the right: a bar stamped 01:00 is the last of the first hour.
@@ -433,6 +435,32 @@ def test_tiles_without_a_figure_are_left_out(tmp_path):
     assert "Net return" in tiles
     fake_run(tmp_path, bars=1_500)
     assert ">Sharpe<" in write_report(tmp_path).read_text().replace("</i>", ">")
+
+
+def test_long_and_short_and_the_list_of_trips_equal_the_recorded_positions(run_folder):
+    trips = pd.DataFrame([t._asdict() | {"net": t.net} for t in round_trips(read_run(run_folder))])
+    about, _, text = opened(write_report(run_folder))
+    table = text[text.index("Long and short") : text.index("What round trips earned")]
+    for name, column in (("net", "net"), ("gross", "gross"), ("fees", "fees"), ("funding", "funding")):
+        row = re.search(rf"<td class=''>{name}</td>(.*?)</tr>", table)[1]
+        found = re.findall(r">([+-][^<]+)</td>", row)
+        assert found == [amount(trips[trips["side"] == side][column].sum()) for side in (1, -1)]
+    rows = about["tables"]["trips-list"]["rows"]
+    assert len(rows) == len(trips)
+    assert [row[5] for row in rows] == [amount(net) for net in trips["net"]]
+    assert about["tables"]["trips-list"]["from"] == (trips["opened"] // 10**6).tolist()
+    assert about["tables"]["trips-list"]["to"] == (trips["closed"] // 10**6).tolist()
+
+
+def test_a_decision_is_shown_at_its_moment(run_folder):
+    about, _, _ = opened(write_report(run_folder))
+    decisions = pq.read_table(run_folder / "decisions.parquet").to_pandas()
+    acted = decisions[decisions["action"] != "none"]
+    listed = about["tables"]["decisions"]
+    assert listed["from"] == listed["to"] == (acted["ts"] // 10**6).tolist()
+    assert [row[10] for row in listed["rows"]] == acted["reason"].tolist()
+    assert listed["labels"][0] == f"{acted['strategy'].iloc[0]}: {acted['action'].iloc[0]}"
+    assert listed["pad"] == 60 * 60_000 + 1  # sixty bars on either side
 
 
 def test_months_by_hand(tmp_path):
