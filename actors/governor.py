@@ -109,7 +109,10 @@ class RiskGovernor:
 
     def _on_settled(self, boundary: int) -> None:
         rate = self._rates[boundary]
-        for position in self._host.cache.positions_open(instrument_id=self._iid):
+        held = self._host.cache.positions_open(instrument_id=self._iid)
+        if not held and boundary > self._c.trade_from:
+            self._c.funding_log.append((boundary, float(rate), 0.0))  # what a holder would have met
+        for position in held:
             for adjustment in position.adjustments():
                 if adjustment.ts_event == boundary and adjustment.pnl_change is not None:
                     amount = self._unrounded(adjustment.pnl_change, Decimal(str(position.signed_qty)), rate)

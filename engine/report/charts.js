@@ -314,8 +314,10 @@ const charts = (() => {
     }
 
     choice(u) {
-      if (!this.chosen) return;
-      const {from, to, label} = this.chosen;
+      for (const event of [...(this.spec.events || []), this.chosen]) if (event) this.mark(u, event);
+    }
+
+    mark(u, {from, to, label, colour: of}) {
       const {left, top, width, height} = u.bbox;
       const [a, b] = [from, to].map(t => Math.round(u.valToPos(t, 'x', true)));
       if (b < left || a > left + width) return;
@@ -325,7 +327,7 @@ const charts = (() => {
       ctx.beginPath();
       ctx.rect(left, top, width, height);
       ctx.clip();
-      ctx.strokeStyle = ctx.fillStyle = colour('$chosen');
+      ctx.strokeStyle = ctx.fillStyle = colour(of || '$chosen');
       if (b > a) {
         ctx.globalAlpha = 0.12;
         ctx.fillRect(a, top, b - a, height);

@@ -87,7 +87,12 @@ def run_figure(page: Page, run: Run, ledger: Ledger, holding: Holding | None) ->
     ]
     panels[-1]["labels"] = True
     end = int(ts[-1]) if len(ts) else run.manifest["end"]
-    return {"x": "time", "range": [run.manifest["start"] // 10**6, end // 10**6], "panels": panels}
+    events = [
+        {"from": row["ts"] // 10**6, "to": row["ts"] // 10**6, "label": "liquidated", "colour": LOSS}
+        for row in run.liquidations.to_pylist()
+    ]
+    span = [run.manifest["start"] // 10**6, end // 10**6]
+    return {"x": "time", "range": span, "panels": panels, "events": events}
 
 
 def cumulative_figure(page: Page, run: Run, ledger: Ledger, by: str) -> Figure:

@@ -23,7 +23,7 @@ from engine.report.page import (
     tile,
 )
 from engine.report.run_folder import GATE, LABELS, Run, floats, integers, read_run
-from engine.report.summary import amount, books_differ, sampled_returns, summarize
+from engine.report.summary import amount, books_differ, liquidation_told, sampled_returns, summarize
 from engine.report.tables import (
     cost_table,
     day,
@@ -221,11 +221,8 @@ def _banners(run: Run, figures: dict[str, Any]) -> str:
         )
     for warning in run.manifest.get("warnings", ()):
         messages.append(f"<b>Warning.</b> {escape(warning[0].upper() + warning[1:])}.")
-    if figures["liquidated"] is not None:
-        messages.append(
-            f"<b>Liquidated.</b> At {day(figures['liquidated'])} equity met the maintenance margin: "
-            "everything was closed at market, and nothing was traded from then on."
-        )
+    if told := liquidation_told(figures):
+        messages.append(f"<b>Liquidated.</b> {escape(told)}. Nothing was traded from then on.")
     if not figures["fills"]:
         messages.append("<b>No fills.</b> Nothing was traded; see why nothing was done, below.")
     if differ := books_differ(figures):

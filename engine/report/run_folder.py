@@ -84,7 +84,8 @@ FILLS = pa.schema(
 """``fills.parquet``: one row a fill, in the order they happened."""
 
 FUNDING = pa.schema([("ts", pa.int64()), ("rate", pa.float64()), ("amount", pa.float64())])
-"""``funding.parquet``: one row a settlement; ``amount`` in settlement currency, positive = received."""
+"""``funding.parquet``: one row a settlement; ``amount`` in settlement currency, negative = paid, positive =
+received, 0 where nothing was held."""
 
 EQUITY = pa.schema(
     [

@@ -31,10 +31,10 @@ def summary(run_folder: Path) -> dict[str, Any]:
     what is undefined (no trades, a span too short) is None. What was paid is negative: ``net_pnl = gross_pnl
     + fees + funding``, where ``gross_pnl`` is what prices gave, ``slippage`` included. ``holding_return`` is
     that of ``benchmark.hold``. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation,
-    or None. ``orders_refused`` counts by reason the orders that Nautilus or the venue did not take,
-    ``changes_refused`` those of which a move or a cancel was not taken. ``unexplained`` is the change of
-    recorded equity that the ledger of fills and funding does not account for: it should be rounding
-    (``books_differ`` says when it is more).
+    or None, and ``liquidation`` its row of ``liquidations.parquet``. ``orders_refused`` counts by reason the
+    orders that Nautilus or the venue did not take, ``changes_refused`` those of which a move or a cancel was
+    not taken. ``unexplained`` is the change of recorded equity that the ledger of fills and funding does not
+    account for: it should be rounding (``books_differ`` says when it is more).
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"
@@ -82,6 +82,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "fingerprint": metrics.fingerprint(run.decisions, run.fills),
         "complete": manifest["complete"],
         "liquidated": _liquidated(run),
+        "liquidation": next(iter(run.liquidations.to_pylist()), None),
         "currency": manifest["currency"],
         "inverse": contract.inverse,
         "starting_equity": starting,
@@ -188,12 +189,27 @@ def _remarks(figures: dict[str, Any]) -> list[tuple[str, str]]:
     remarks = []
     if not figures["complete"]:
         remarks.append(("incomplete", "the run was stopped; figures cover what it reached"))
-    if figures["liquidated"] is not None:
-        when = format_time(figures["liquidated"])
-        remarks.append(("liquidated", f"{when}: equity met maintenance margin"))
+    if told := liquidation_told(figures):
+        remarks.append(("liquidated", told))
     if differ := books_differ(figures):
         remarks.append(("books differ", differ))
     return remarks
+
+
+def liquidation_told(figures: dict[str, Any]) -> str | None:
+    """How the account ended, None where it did not."""
+    if figures["liquidated"] is None:
+        return None
+    text, event = (
+        f"{format_time(figures['liquidated'])}: equity met maintenance margin",
+        figures["liquidation"],
+    )
+    if event is None:
+        return text
+    return (
+        f"{text} at {event['level']:.10g}; {event['position']:+.10g} contracts were taken over at "
+        f"{event['price']:.10g}, {amount(event['equity'])} {figures['currency']} was left"
+    )
 
 
 def amount(value: float) -> str:

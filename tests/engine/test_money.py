@@ -83,10 +83,12 @@ def test_funding_is_paid_once_a_settlement_on_what_was_held(
         held = round(float((before["side"] * before["qty"]).sum()), 9)
         rate = rates["rate"][rates["next_funding_ns"] == settlement][-1]
         mark = marks["value"][marks["ts_init"] <= settlement][-1]
-        if held:
-            expected[settlement] = -held * mark * rate
-    assert expected
+        expected[settlement] = -held * mark * rate
+    assert any(expected.values())
     assert run["funding"]["ts"].tolist() == list(expected)
+    assert run["funding"]["rate"].tolist() == pytest.approx(
+        [rates["rate"][rates["next_funding_ns"] == settlement][-1] for settlement in expected]
+    )
     assert run["funding"]["amount"].tolist() == pytest.approx(list(expected.values()), rel=1e-6)
 
 

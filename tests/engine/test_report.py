@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_evaluation import fake_results
@@ -15,7 +16,7 @@ from engine.report.columns import unpack
 from engine.report.decimate import lasts, means
 from engine.report.evaluation_charts import lags_figure
 from engine.report.ledger import round_trips
-from engine.report.run_folder import read_run
+from engine.report.run_folder import LIQUIDATIONS, read_run
 from engine.report.summary import amount
 from engine.report.tables import cost_table
 
@@ -311,7 +312,27 @@ def test_a_liquidation_is_said_in_every_form(tmp_path):
     print_summary(figures, Console(file=told, width=120))
     row = next(line for line in told.getvalue().splitlines() if "liquidated" in line)
     assert "2026-01-05T04:11:00Z: equity met maintenance margin" in row
-    assert "<b>Liquidated.</b> At 2026-01-05 04:11" in write_report(tmp_path).read_text()
+    assert "<b>Liquidated.</b> 2026-01-05T04:11:00Z: equity met" in write_report(tmp_path).read_text()
+    event = {
+        "ts": figures["liquidated"] - 10**9,
+        "position": -3.0,
+        "price": 98.5,
+        "level": 98.0,
+        "mark": 99.0,
+    }
+    event |= {"charge": -1.5, "equity": 12.25}
+    pq.write_table(pa.Table.from_pylist([event], LIQUIDATIONS), tmp_path / "liquidations.parquet")
+    figures = summary(tmp_path)
+    assert figures["liquidation"] == event
+    told = io.StringIO()
+    print_summary(figures, Console(file=told, width=120))
+    about, _, page = opened(write_report(tmp_path))
+    for text in (told.getvalue(), page):
+        assert "margin at 98; -3 contracts were taken over at 98.5, +12.25 USDT was left" in text.replace(
+            "\n", " "
+        )
+    (drawn,) = about["figures"]["run"]["events"]
+    assert drawn["from"] == drawn["to"] == event["ts"] // 10**6
 
 
 def test_a_run_stopped_before_its_first_bar_still_reports(tmp_path):
