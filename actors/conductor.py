@@ -50,9 +50,9 @@ class Conductor(Strategy):
     def __init__(self, config: ConductorConfig) -> None:
         super().__init__(config)
         self._guard, self._on_bar_closed = config.guard, config.on_bar
-        self.trader = Trader(self, config.trader)
-        self.governor = RiskGovernor(self, config.governor, self.trader.surrender)
         watch = config.guard.watch
+        self.trader = Trader(self, config.trader, lambda callback: watch(self, callback))
+        self.governor = RiskGovernor(self, config.governor, self.trader.surrender)
         self.on_order_event = watch(self, self.trader.on_order_event)  # type: ignore[method-assign, assignment]
         self.on_position_event = watch(self, self.trader.on_position_event)  # type: ignore[method-assign, assignment]
         self.on_funding_rate = watch(self, self.governor.on_funding_rate)  # type: ignore[method-assign, assignment]

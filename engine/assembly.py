@@ -5,7 +5,7 @@ One Nautilus component, hub or replay, with the governor and the trader in it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
 from engine.settlement import account_currency, starting_cash
 from features.bars import ClockBars, ExternalBars
-from strategies import DeskConfig, TraderConfig
+from strategies import DeskConfig, Trader, TraderConfig
 from strategies.account import Account, AccountTerms
 from strategies.sizing import ContractSpec
 
@@ -41,6 +41,7 @@ def assemble(
     first: int,
     trade_from: int,
     end: int | None = None,
+    holes: Sequence[tuple[int, int]] = (),
     on_bar: Callable[[int], None] | None = None,
     record: Callable[[Any], None] | None = None,
 ) -> FeatureHub | ReplayActor:
@@ -56,6 +57,8 @@ def assemble(
         Span of market data, ns; ``end`` is needed in a backtest.
     trade_from : int
         Nothing is traded or recorded until a bar closes after it.
+    holes : sequence of (int, int)
+        Where no price stands, ns, in a backtest: see ``TraderConfig``.
     on_bar : callable, optional
         Told of each closed bar (progress).
     record : callable, optional
@@ -97,6 +100,7 @@ def assemble(
         account=account,
         currency=account_currency(market.traded),
         latency=0 if mode == "live" else config.venue.latency,
+        holes=holes,
         flatten_on_stop=mode == "live",
     )
     common = {"governor": governor, "trader": trader, "guard": guard, "on_bar": on_bar}
@@ -119,11 +123,9 @@ def _terms(market: Market, spec: ContractSpec) -> AccountTerms:
     )
 
 
-def order_rows(cache: Cache, refusals: Mapping[str, str]) -> list[tuple[Any, ...]]:
-    """Every order in ``cache`` in the order of its initialization, as rows of ``orders.parquet``.
-
-    ``refusals`` gives, by order id, why it or a change of it was refused.
-    """
+def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:
+    """Every order in ``cache``, and those that never came there, in the order of their initialization, as
+    rows of ``orders.parquet``."""
     rows = [
         (
             order.ts_init,
@@ -135,9 +137,10 @@ def order_rows(cache: Cache, refusals: Mapping[str, str]) -> list[tuple[Any, ...
             _level(order),
             order.status.name.lower(),
             str(order.tags[0]),
-            refusals.get(str(order.client_order_id), ""),
+            trader.refusals.get(str(order.client_order_id), ""),
+            trader.held.get(str(order.client_order_id), 0),
         )
-        for order in cache.orders()
+        for order in (*cache.orders(), *trader.unsent())
     ]
     return sorted(rows)
 

@@ -30,16 +30,16 @@ from catalogs.layout import DataType
 from engine.assembly import assemble, order_rows
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
+from engine.coverage import PriceFeed, gaps_met, price_feed, recorded, silent_stretches, stale_stretches
 from engine.errors import BeaufortError
 from engine.pipeline import Market
-from engine.progress import Meter, console, meter
+from engine.progress import Meter, meter
 from engine.runs import RunLogs, bars_without_price, new_run_folder, write_run
 from engine.settlement import account_balance, venue_differs
 from features.settings import format_duration, format_time
 
 Mode = Literal["faithful", "replay"]
 
-_MINUTE = 60 * 10**9
 _CHUNK = 20_000  # events Nautilus streams at a time
 _TYPES = {
     "deltas": NautilusDataType.OrderBookDelta,
@@ -90,10 +90,9 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         *stale_stretches(market),
         *silent_stretches(market, models),
         *bars_without_price(outcome.logs, str(market.traded.id)),
+        *gaps_met(market, outcome.prices, outcome.logs, outcome.orders, outcome.reached),
         *outcome.warnings,
     ]
-    for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     folder = new_run_folder(config.backtest.runs, config.name)
     manifest = {
         "name": config.name,
@@ -123,6 +122,7 @@ class Outcome:
 
     logs: RunLogs
     orders: list[tuple[Any, ...]]
+    prices: PriceFeed
     events: int
     wall_s: float
     reached: int
@@ -137,6 +137,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     span = config.backtest
     _refuse_idle(market, models)
     first = market.data_start(span.start)
+    prices = price_feed(market, first, span.end)
     feeds = played_feeds(market, mode)
     total = played_events(market, feeds, first, span.end)
     guard = RunGuard()
@@ -150,7 +151,16 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
 
     logs = RunLogs()
     conductor = assemble(
-        market, models, mode, logs, guard, first=first, trade_from=span.start, end=span.end, on_bar=on_bar
+        market,
+        models,
+        mode,
+        logs,
+        guard,
+        first=first,
+        trade_from=span.start,
+        end=span.end,
+        holes=prices.holes.tolist(),
+        on_bar=on_bar,
     )
     node = BacktestNode([node_config(market, feeds, first)])
     try:
@@ -168,7 +178,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
                 result, failures = None, [*guard.failures, str(error)]
             wall = time.perf_counter() - began
         cache = node.get_engine_cache(config.name)
-        orders = order_rows(cache, conductor.trader.refusals) if result else []
+        orders = order_rows(cache, conductor.trader) if result else []
         account = conductor.governor.account
         differs = None if logs.liquidations else venue_differs(cache, account, market.traded)
     finally:
@@ -189,6 +199,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     return Outcome(
         logs,
         orders,
+        prices,
         result.iterations if result else 0,
         wall,
         span.end if complete else reached[0],
@@ -217,54 +228,12 @@ def _refuse_idle(market: Market, models: Models) -> None:
             f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained "
             "on: move the backtest, or train on an earlier span"
         )
-    spans = _recorded(market)
+    spans = recorded(market)
     if not any(first < span.end and span.start <= last for _, first, last in spans):
         known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for _, first, last in spans)
         raise BeaufortError(
             f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}"
         )
-
-
-def _recorded(market: Market, *, marks: bool = False) -> list[tuple[str, int, int]]:
-    """What moves the traded instrument's price, and its mark, with its first and last moment in the
-    catalog."""
-    prices = ["deltas", "quotes", "trades", "bars"]
-    prices += ["mark"] if marks else []
-    feeds = [feed for feed in played_feeds(market, "replay") if feed.data_type in prices]
-    try:
-        return [(f.data_type, *market.catalog.coverage(f.identifier, f.data_type)[:2]) for f in feeds]
-    except (KeyError, ValueError) as error:
-        raise BeaufortError(str(error.args[0])) from None
-
-
-def stale_stretches(market: Market) -> list[str]:
-    """Warnings where the backtest's span goes beyond what was recorded by more than a bar and a minute."""
-    span, bars = market.config.backtest, market.config.bars
-    slack = max(getattr(bars, "interval", 0), _MINUTE)
-    unmarked = market.config.data.streams[market.config.data.trade].mark and not market.streams[0].mark
-    return [
-        f"no mark prices of {market.traded.id} were recorded: liquidation is judged by its trades"
-    ] * unmarked + [
-        f"{name} of {market.traded.id} were recorded {format_time(first)} .. {format_time(last)} only: in "
-        "the rest of the span the run stands on stale prices"
-        for name, first, last in _recorded(market, marks=market.streams[0].mark)
-        if first > span.start + slack or last < span.end - slack
-    ]
-
-
-def silent_stretches(market: Market, models: Models) -> list[str]:
-    """A warning where no model is valid in a part of the backtest's span."""
-    span = market.config.backtest
-    valid = [bundle.validity for bundle in models.bundles]
-    spoken = sum(max(0, min(v.valid_to, span.end) - max(v.valid_from, span.start)) for v in valid)
-    silent = 1 - spoken / (span.end - span.start)
-    if not silent:
-        return []
-    first, last = min(v.valid_from for v in valid), max(v.valid_to for v in valid)
-    return [
-        f"no model is valid in {100 * silent:.3g} % of the span (first valid from {format_time(first)}, last "
-        f"until {format_time(last)}): there nothing is opened"
-    ]
 
 
 def played_feeds(market: Market, mode: Mode) -> list[Feed]:

@@ -325,6 +325,8 @@ def _backtest(arguments: argparse.Namespace) -> int:
         write_report(folder)
     if arguments.json:
         _print_json(result)
+        for warning in result["warnings"]:
+            _say(f"warning: {warning}")
     else:
         print_summary(result)
     _say(f"{folder}" + ("" if complete else " (interrupted: a partial run)"))

@@ -160,6 +160,13 @@ class VenueSettings(Settings):
 
     What our orders took from a level stays taken until the level's size changes, and a trade fills all of
     them together by no more than its size.
+
+    What prices the orders of a backtest is the book, without one the trades, without them the bars. Where
+    that feed is silent for longer than ``stale_after``, no price stands: what is sent then reaches the venue
+    when the next one is known. Unset, it is twenty times the feed's usual interval (the median), at least
+    5 s, and with bars every missing one. With bars alone an order fills at the open of the bar that follows
+    (``bar_fills = "next_open"``), or with ``"close"`` at the close it was decided on, which nobody could have
+    had; the report then says so.
     """
 
     starting_balance: str = "100000 USDT"
@@ -178,6 +185,10 @@ class VenueSettings(Settings):
     liquidation: bool = True
     """Whether everything is closed, and trading ends for good, once equity came down to the instrument's
     maintenance margin."""
+    stale_after: Duration | None = Field(default=None, gt=0)
+    """Silence after which the feed that prices orders says nothing any more."""
+    bar_fills: Literal["next_open", "close"] = "next_open"
+    """Where orders fill on bars alone: at the open of the bar that follows, or at the close before."""
     fill_probability: Probability = Field(default=1.0, ge=0, le=1)
     """Chance that a touched limit order fills (best bid/ask feeds and bars)."""
     slip_probability: Probability = Field(default=0.0, ge=0, le=1)

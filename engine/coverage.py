@@ -15,7 +15,7 @@ from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report.run_folder import EQUITY, FILLS, ORDERS, floats, integers
 from engine.runs import RunLogs, as_table
-from features.settings import format_duration, format_time
+from features.settings import format_time
 
 _MINUTE = 60 * 10**9
 _USUAL_FUNDING = 8 * 60 * _MINUTE
@@ -80,26 +80,32 @@ def _bars_as_prices(market: Market, bar_type: str, start: int, end: int, bound: 
     closes, values = bars.ts[:cut], bars.values[:cut]
     opens = closes - length
     if market.config.venue.bar_fills == "close":
-        opens[1:] = np.where(opens[1:] > closes[:-1], closes[1:], opens[1:])  # a missing bar's end is heard of late
+        opens[1:] = np.where(
+            opens[1:] > closes[:-1], closes[1:], opens[1:]
+        )  # a missing bar's end is heard of late
     begun = np.concatenate(([0], closes))
     over = np.concatenate((opens, [NEVER]))
     keep = over - begun > bound
     if len(closes) and closes[-1] > end:
         keep[-1] = False  # it goes on
-    repeated = len(values) > 100 and np.mean(values[1:, 0] == values[:-1, 3]) >= _REPEATED
-    return PriceFeed("bars", bar_type, bound, np.column_stack((begun, over))[keep], bool(repeated))
+    moved = values[1:, 1] > values[1:, 2]
+    copied = (values[1:, 0] == values[:-1, 3])[moved]
+    repeated = len(copied) > 100 and float(np.mean(copied)) >= _REPEATED
+    return PriceFeed("bars", bar_type, bound, np.column_stack((begun, over))[keep], repeated)
 
 
 # -- before the run ------------------------------------------------------------------------------------------
 
 
-def recorded(market: Market) -> list[tuple[DataType, int, int]]:
-    """What moves the traded instrument's price, with its first and last moment in the catalog."""
+def recorded(market: Market, *, marks: bool = False) -> list[tuple[DataType, int, int]]:
+    """What moves the traded instrument's price, and its mark, with its first and last moment in the
+    catalog."""
     settings = market.config.data.streams[market.config.data.trade]
     feeds: list[tuple[DataType, str | None]] = [
         ("deltas", settings.instrument if settings.book == "deltas" else None),
         ("quotes", settings.instrument if settings.book == "quotes" else None),
         ("trades", settings.instrument if settings.trades else None),
+        ("mark", settings.instrument if marks else None),
         ("bars", settings.bars),
     ]
     try:
@@ -112,10 +118,14 @@ def stale_stretches(market: Market) -> list[str]:
     """Warnings where the backtest's span goes beyond what was recorded by more than a bar and a minute."""
     span, bars = market.config.backtest, market.config.bars
     slack = max(getattr(bars, "interval", 0), _MINUTE)
+    marks = market.streams[0].mark
+    unmarked = market.config.data.streams[market.config.data.trade].mark and not marks
     return [
+        f"no mark prices of {market.traded.id} were recorded: liquidation is judged by its trades"
+    ] * unmarked + [
         f"{name} of {market.traded.id} were recorded {format_time(first)} .. {format_time(last)} only: in "
         "the rest of the span the run stands on stale prices"
-        for name, first, last in recorded(market)
+        for name, first, last in recorded(market, marks=marks)
         if first > span.start + slack or last < span.end - slack
     ]
 
@@ -190,24 +200,24 @@ def _bar_prices(market: Market, prices: PriceFeed) -> Iterator[str]:
         )
     elif prices.repeated:
         yield (
-            f"the bars {prices.identifier} open at the close before them, as their vendor writes them: a fill at "
+            f"the bars {prices.identifier} open at the close before, as their vendor writes them: a fill at "
             "the next open is a fill at the close that was decided on"
         )
 
 
 def _holes(market: Market, prices: PriceFeed, held: Held, orders: pa.Table) -> Iterator[str]:
-    met = [(lo, hi) for lo, hi in prices.holes.tolist() if hi < NEVER and lo and held.within(lo, hi)]
+    met = [(lo, hi) for lo, hi in prices.holes.tolist() if lo and hi < NEVER and held.within(lo, hi)]
     waited = int(np.sum(integers(orders, "held") > 0))
-    queue = f"; {waited:,} order{'s' * (waited != 1)} waited for the first price after one" if waited else ""
+    queue = f"; {_number(waited, 'order')} waited for the first price after one" if waited else ""
     what = f"{prices.data_type} of {market.traded.id}"
     if met:
         lengths = [hi - lo for lo, hi in met]
         longest = int(np.argmax(lengths))
-        beyond = f" of more than {format_duration(prices.bound)}" if prices.bound else ""
+        beyond = f" of more than {length_text(prices.bound)}" if prices.bound else ""
         yield (
-            f"a position was held through {len(met):,} hole{'s' * (len(met) != 1)}{beyond} in the {what} (the "
-            f"longest {length_text(lengths[longest])} from {format_time(met[longest][0])}, together "
-            f"{length_text(sum(lengths))}): there nothing could be traded and the marks stood still{queue}"
+            f"a position was held through {_number(len(met), 'hole')}{beyond} in the {what} (the longest "
+            f"{length_text(lengths[longest])} from {format_time(met[longest][0])}, together "
+            f"{length_text(sum(lengths))}): nothing could be traded there, and the marks stood still{queue}"
         )
     elif queue:
         yield f"there are holes in the {what}{queue}"
@@ -216,20 +226,20 @@ def _holes(market: Market, prices: PriceFeed, held: Held, orders: pa.Table) -> I
 def _end_of_data(
     market: Market, prices: PriceFeed, held: Held, orders: pa.Table, equity: pa.Table
 ) -> Iterator[str]:
-    never = int(np.sum(integers(orders, "held") < 0))
-    if not len(prices.holes) or prices.holes[-1, 1] != NEVER:
+    slack = max(getattr(market.config.bars, "interval", 0), prices.bound)
+    last, over = prices.holes[-1].tolist() if len(prices.holes) else (0, 0)
+    if over < NEVER or last >= market.config.backtest.end - slack:
         return
-    last = int(prices.holes[-1, 0])
-    left = f"{never:,} order{'s' * (never != 1)} sent since never reached the venue" if never else ""
+    never = int(np.sum(integers(orders, "held") < 0))
+    left = f"{_number(never, 'order')} sent since never reached the venue" if never else ""
     ended = f"the {prices.data_type} of {market.traded.id} end at {format_time(last)}"
-    open_ = held.within(last, NEVER)
-    if open_:
+    if held.within(last, NEVER):
         price = floats(equity, "price")
         mark = price[np.isfinite(price)][-1:]
         at = f", marked at the last price {mark[0]:.12g}" if len(mark) else ""
         yield (
-            f"{ended} with a position of {held.quantity[-1]:+.12g} contracts: nobody is there to trade with, so "
-            f"it stays open{at}{'; ' * bool(left)}{left}"
+            f"{ended} with a position of {held.quantity[-1]:+.12g} contracts: nobody is there to trade with, "
+            f"so it stays open{at}{'; ' * bool(left)}{left}"
         )
     elif left:
         yield f"{ended}: {left}"
@@ -241,21 +251,19 @@ def _marks(market: Market, equity: pa.Table) -> Iterator[str]:
         return
     ts, holding = integers(equity, "ts"), floats(equity, "position") != 0
     name = str(market.traded.id)
-    if name not in market.catalog.identifiers("mark"):
-        if holding.any():
-            yield f"no mark prices of {name} are recorded: a position was held at {holding.sum():,} bars without"
-        return
-    span = config.backtest
-    known = market.catalog.prices(name, "mark", end=span.end + 1)["ts_init"]
+    known = np.empty(0, np.int64)
+    if name in market.catalog.identifiers("mark"):
+        known = market.catalog.prices(name, "mark", end=config.backtest.end + 1)["ts_init"]
     usual = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
     patience = max(getattr(config.bars, "interval", 0), round(3 * usual), 5 * 10**9)
     latest = np.searchsorted(known, ts, side="right") - 1
-    age = np.where(latest >= 0, ts - known[latest], NEVER) if len(known) else np.full(len(ts), NEVER)
+    age = np.full(len(ts), NEVER)
+    age[latest >= 0] = (ts - known[latest])[latest >= 0] if len(known) else 0
     without = int(np.sum(holding & (age > patience)))
     if without:
         yield (
-            f"a position was held at {without:,} bars without a mark price of {name} in the "
-            f"{length_text(patience)} before: they are marked by what was known last"
+            f"a position was held at {_number(without, 'bar')} without a mark price of {name} in the "
+            f"{length_text(patience)} before"
         )
 
 
@@ -263,25 +271,22 @@ def _funding(market: Market, held: Held, end: int) -> Iterator[str]:
     if "Perpetual" not in type(market.traded).__name__ or not len(held.begun):
         return
     name = str(market.traded.id)
-    first, last = int(held.begun[0]), int(min(held.over[-1], end))
+    first, last = int(held.begun[0]), int(min(held.over[-1], end - 1))
+    lost = "what it would have paid or got is not in the result"
     if name not in market.catalog.identifiers("funding"):
         due = int(held.at(_steps(first, last, _USUAL_FUNDING)).sum())
-        yield (
-            f"no funding of {name} is recorded, and a position was held: what it would have paid or got is not "
-            f"in the result ({due:,} settlements, if there was one every 8 h)"
-        )
+        passed = f"{_number(due, 'settlement')} passed meanwhile, if there is one every 8 h"
+        yield f"no funding of {name} is recorded, and a position was held: {lost} ({passed})"
         return
     rows = market.catalog.funding(name)
     settled = np.where(rows["next_funding_ns"] > 0, rows["next_funding_ns"], rows["ts_event"])
     missing = missing_settlements(np.unique(settled), first, last, int(rows["interval"][-1]))
     missed = missing[held.at(missing)]
     if len(missed):
+        span = f"{format_time(int(settled.min()))} .. {format_time(int(settled.max()))}"
         yield (
-            f"{len(missed):,} settlement{'s' * (len(missed) != 1)} of {name} "
-            f"{'are' if len(missed) != 1 else 'is'} missing from the recorded funding while a position was held "
-            f"(the first due at {format_time(int(missed[0]))}; it is recorded "
-            f"{format_time(int(settled.min()))} .. {format_time(int(settled.max()))}): what they would have "
-            "paid or got is not in the result"
+            f"a position was held over {_number(len(missed), 'settlement')} that the recorded funding of "
+            f"{name} ({span}) lacks, the first at {format_time(int(missed[0]))}: {lost}"
         )
 
 
@@ -310,3 +315,7 @@ def missing_settlements(known: np.ndarray, first: int, last: int, interval: int 
 def _steps(first: int, last: int, step: int) -> np.ndarray:
     """The multiples of ``step`` in ``(first, last]``."""
     return np.arange(first // step + 1, last // step + 1, dtype=np.int64) * step
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

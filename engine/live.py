@@ -258,7 +258,7 @@ class Session:
                 run(self._node, self._source.venue, self._live)
             except BeaufortError as error:
                 problems.append(str(error))
-        orders = order_rows(self._node.cache, self._hub.trader.refusals)
+        orders = order_rows(self._node.cache, self._hub.trader)
         account = self._hub.governor.account
         self._logs.fills += _unseen_fills(self._node.cache, self._logs, account)
         self._node.dispose()

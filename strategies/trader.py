@@ -6,7 +6,9 @@ mode has one.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -47,6 +49,9 @@ class TraderConfig:
         Of Nautilus's account, which need not be the settlement currency: see ``engine/settlement.py``.
     latency : int
         Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
+    holes : sequence of (int, int)
+        In a backtest, the stretches without a price: what would arrive between the last price before one and
+        the first after it (ns) is handed to the venue at the latter.
     flatten_on_stop : bool
         Whether a stop cancels every order and closes the position at market, instead of leaving the position
         with its protective stop.
@@ -57,7 +62,11 @@ class TraderConfig:
     account: Account
     currency: Currency
     latency: int = 0
+    holes: Sequence[tuple[int, int]] = ()
     flatten_on_stop: bool = False
+
+
+_Timer = Callable[[Any], None]
 
 
 class Trader:
@@ -71,15 +80,19 @@ class Trader:
     host : Strategy
         The Nautilus strategy it works in.
     config : TraderConfig
+    watch : callable, optional
+        Guards the callbacks of its timers.
 
     Attributes
     ----------
     desks : dict of str to Desk
     refusals : dict of str to str
         By order id, why the order or the last change of it was refused, in the venue's words.
+    held : dict of str to int
+        How long (ns) a hole kept an order from the venue, by its id: -1 where it has not come there yet.
     """
 
-    def __init__(self, host: Strategy, config: TraderConfig) -> None:
+    def __init__(self, host: Strategy, config: TraderConfig, watch: Callable[[_Timer], _Timer]) -> None:
         self._host = host
         self._c = config
         self._iid = config.instrument.id
@@ -89,6 +102,11 @@ class Trader:
         self._filled: Desk | None = None  # whose order was filled last
         self._due = 0  # when the last commands reach the venue
         self._surrendered = False
+        self.held: dict[str, int] = {}
+        self._starts = [start for start, _ in config.holes]
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # when to be sent, and how
+        self._unsent: dict[str, Any] = {}  # orders among them, by id
+        self._release = watch(lambda _event: self._send_due())
 
     # -- life cycle ------------------------------------------------------------------------------------------
 
@@ -142,7 +160,6 @@ class Trader:
 
     def place(self, desk: Desk, wanted: Place) -> None:
         """Send an order of ``desk``."""
-        self._arrive()
         factory, instrument = self._host.order_factory, self._c.instrument
         side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
         quantity = Quantity(wanted.quantity, instrument.size_precision)
@@ -163,23 +180,25 @@ class Trader:
         key = str(order.client_order_id)
         self._desk_of[key] = desk
         desk.sent(key, wanted)
-        self._host.submit_order(order)
+        self._unsent[key] = order
+        self._send(lambda: self._submit(key))
+        if key in self._unsent:
+            self.held[key] = -1
 
     def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
         """Change an order to this total quantity and price."""
-        self._arrive()
         instrument = self._c.instrument
+        name = ClientOrderId(order_id)
         total = Quantity(quantity, instrument.size_precision)
         level = Price(price, instrument.price_precision)
         if role == "stop":
-            self._host.modify_order(ClientOrderId(order_id), quantity=total, trigger_price=level)
+            self._send(lambda: self._host.modify_order(name, quantity=total, trigger_price=level))
         else:
-            self._host.modify_order(ClientOrderId(order_id), quantity=total, price=level)
+            self._send(lambda: self._host.modify_order(name, quantity=total, price=level))
 
     def cancel(self, order_id: str) -> None:
         """Have an order cancelled."""
-        self._arrive()
-        self._host.cancel_order(ClientOrderId(order_id))
+        self._send(lambda: self._host.cancel_order(ClientOrderId(order_id)))
 
     def is_closed(self, order_id: str) -> bool:
         """Whether nothing of the order can fill any more."""
@@ -191,6 +210,50 @@ class Trader:
         account = self._host.portfolio.account(self._iid.venue)
         free = None if account is None else account.balance_free(self._c.currency)
         return 0.0 if free is None else max(0.0, free.as_double())
+
+    def unsent(self) -> list[Any]:
+        """The orders that no price was left for: the venue never heard of them."""
+        return list(self._unsent.values())
+
+    def _submit(self, key: str) -> None:
+        order = self._unsent.pop(key)
+        if key in self.held:
+            self.held[key] = self._host.clock.timestamp_ns() - order.ts_init
+        self._host.submit_order(order)
+
+    def _send(self, command: Callable[[], None]) -> None:
+        """Hand a command to the venue: now, or where that would meet no price, when the next one is known.
+
+        They arrive in the order in which they were sent.
+        """
+        now = self._host.clock.timestamp_ns()
+        at = self._sending(now)
+        if at == now:
+            self._send_due()  # a hole that ends at this very moment
+            self._arrive()
+            command()
+            return
+        if at < _NEVER and (not self._waiting or self._waiting[-1][0] != at):
+            self._host.clock.set_time_alert_ns(f"hole-{at}", at, callback=self._release)
+        self._waiting.append((at, command))
+
+    def _sending(self, now: int) -> int:
+        """When to hand over what is sent now, so that a price stands where it arrives."""
+        at = now
+        while True:
+            arrival = at + self._c.latency
+            hole = bisect_left(self._starts, arrival) - 1
+            over = self._c.holes[hole][1] if hole >= 0 else 0
+            # At its end the price is known only once everything of that moment has been heard.
+            if arrival > over or at >= over:
+                return at
+            at = over
+
+    def _send_due(self) -> None:
+        now = self._host.clock.timestamp_ns()
+        while self._waiting and self._waiting[0][0] <= now:
+            self._arrive()
+            self._waiting.popleft()[1]()
 
     def _arrive(self) -> None:
         """Have a timer stand where commands sent now reach the venue.
@@ -220,12 +283,11 @@ class Trader:
         positions = self._host.cache.positions_open(None, self._iid, self._host.strategy_id)
         net = sum(position.signed_qty for position in positions)
         if net:
-            self._arrive()
             side = OrderSide.SELL if net > 0 else OrderSide.BUY
             quantity = Quantity(abs(net), self._c.instrument.size_precision)
             tags = [LIQUIDATION, LIQUIDATION]
             order = self._host.order_factory.market(self._iid, side, quantity, reduce_only=True, tags=tags)
-            self._host.submit_order(order)
+            self._send(lambda: self._host.submit_order(order))
 
     # -- what the venue says ---------------------------------------------------------------------------------
 
@@ -264,6 +326,7 @@ class Trader:
 
 
 _REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
+_NEVER = 2**63 - 1
 _MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
 
 

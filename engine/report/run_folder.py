@@ -56,9 +56,10 @@ ORDERS = pa.schema(
         ("type", pa.string()),
         ("qty", pa.float64()),
         ("price", pa.float64()),
-        ("status", pa.string()),
+        ("status", pa.string()),  # "initialized" where it never reached the venue
         ("role", pa.string()),  # "entry", "exit", "stop" or "quote"
         ("reason", pa.string()),  # why it, or the last change of it, was refused; "" where nothing was
+        ("held", pa.int64()),  # ns that a hole in the recording kept it from the venue, -1 for ever
     ]
 )
 """``orders.parquet``: one row an order, with its last status."""
@@ -136,7 +137,7 @@ class Manifest(TypedDict):
     currency: str  # of settlement
     starting_equity: float
     complete: bool
-    warnings: NotRequired[list[str]]  # of data that does not cover the span
+    warnings: NotRequired[list[str]]  # sentences on what the run's data or models lacked
     bars: NotRequired[str]  # a description, such as "1s clock bars"
     multiplier: NotRequired[float]  # of the contract, 1 where absent
     inverse: NotRequired[bool]  # quoted in the other currency than settled, false where absent

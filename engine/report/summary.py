@@ -33,8 +33,9 @@ def summary(run_folder: Path) -> dict[str, Any]:
     that of ``benchmark.hold``. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation,
     or None, and ``liquidation`` its row of ``liquidations.parquet``. ``orders_refused`` counts by reason the
     orders that Nautilus or the venue did not take, ``changes_refused`` those of which a move or a cancel was
-    not taken. ``unexplained`` is the change of recorded equity that the ledger of fills and funding does not
-    account for: it should be rounding (``books_differ`` says when it is more).
+    not taken. ``warnings`` are sentences on what the run's data or models lacked. ``unexplained`` is the
+    change of recorded equity that the ledger of fills and funding does not account for: it should be rounding
+    (``books_differ`` says when it is more).
     """
     figures = summarize(read_run(run_folder))
     path = run_folder / "summary.json"
@@ -81,6 +82,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "pnl_by_strategy": _named(ledger.strategies, cells.sum(axis=0)),
         "fingerprint": metrics.fingerprint(run.decisions, run.fills),
         "complete": manifest["complete"],
+        "warnings": manifest.get("warnings", []),
         "liquidated": _liquidated(run),
         "liquidation": next(iter(run.liquidations.to_pylist()), None),
         "currency": manifest["currency"],
@@ -182,6 +184,8 @@ def print_summary(figures: dict[str, Any], console: Console | None = None) -> No
     row("events", f"{figures['events']:,}{pace}")
     row("fingerprint", figures["fingerprint"][:16])
     console.print(table)
+    for warning in figures["warnings"]:
+        console.print(Text.assemble(("warning: ", "bold red"), warning), soft_wrap=True)
 
 
 def _remarks(figures: dict[str, Any]) -> list[tuple[str, str]]:

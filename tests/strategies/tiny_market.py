@@ -123,8 +123,8 @@ class Script(Strategy):
         super().__init__(config)
         self._c = config
         self._bar = 0
-        self.trader = Trader(self, config.trader)
         watch = config.guard.watch
+        self.trader = Trader(self, config.trader, lambda callback: watch(self, callback))
         self.on_order_event = watch(self, self.trader.on_order_event)
         self.on_position_event = watch(self, self.trader.on_position_event)
 
