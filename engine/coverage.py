@@ -293,14 +293,18 @@ def _funding(market: Market, held: Held, end: int) -> Iterator[str]:
 def missing_settlements(known: np.ndarray, first: int, last: int, interval: int = 0) -> np.ndarray:
     """When settlements were due in ``(first, last]`` that ``known`` (ns, ascending, int64) lacks.
 
-    Due is one an interval, which may change in time: it is the longer of those before and after, so that a
-    change of interval is no gap. ``interval`` (ns) holds where there are fewer than two; 8 h without it.
+    Due is one an interval, which may change in time: that of the settlements before or that of those after,
+    whichever is longer, so that a change of interval is no gap. ``interval`` (ns) holds where there are fewer
+    than two; 8 h without it.
     """
     steps = np.diff(known)
     missing = []
     for i in np.flatnonzero(steps > 1.5 * np.min(steps, initial=NEVER)).tolist():
-        sides = [part for part in (steps[max(0, i - 3) : i], steps[i + 1 : i + 4]) if len(part)]
-        own = max((float(np.median(part)) for part in sides), default=float(steps[i]))
+        before, after = steps[max(0, i - 2) : i], steps[i + 1 : i + 3]
+        if len(before) and len(after):
+            own = max(before.min(), after.min())
+        else:
+            own = before[-1] if len(before) else after[0] if len(after) else steps[i]
         if steps[i] > 1.5 * own:
             number = round(steps[i] / own)
             missing += [int(known[i]) + round(steps[i] * k / number) for k in range(1, number)]

@@ -70,6 +70,7 @@ def fake_run(
                         status,
                         "entry",
                         "",
+                        0,
                     )
                 )
                 if status == "FILLED":
@@ -108,7 +109,7 @@ def fake_run(
     _write(folder / "decisions.parquet", _DECISIONS, rows["decisions"])
     _write(
         folder / "orders.parquet",
-        "ts client_order_id strategy side type qty price status role reason",
+        "ts client_order_id strategy side type qty price status role reason held",
         rows["orders"],
     )
     _write(folder / "fills.parquet", _FILLS, rows["fills"])

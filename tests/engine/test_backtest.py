@@ -278,22 +278,21 @@ def test_a_failure_in_reading_raw_data_is_no_quiet_end(
     assert 0 < len(outcome.logs.equity) < 300
 
 
-def test_a_span_beyond_the_recording_is_run_with_a_warning(
-    trained: RunConfig, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_span_beyond_the_recording_is_run_with_a_warning(trained: RunConfig) -> None:
     folder, _ = run_backtest(trained, "replay", quiet=True)
     assert json.loads((folder / "manifest.json").read_text())["warnings"] == []
     longer = trained.backtest.model_copy(update={"end": trained.backtest.end + 300 * 10**9})
     folder, complete = run_backtest(trained.model_copy(update={"backtest": longer}), "replay", quiet=True)
     assert complete
     told = json.loads((folder / "manifest.json").read_text())["warnings"]
-    assert [warning.split()[0] for warning in told] == ["deltas", "trades"]
-    assert "stale prices" in capfd.readouterr().err
-    assert write_report(folder).read_text().count("<b>Warning.</b>") == 2
+    assert [warning.split()[0] for warning in told[:2]] == ["deltas", "trades"]
+    assert all("stale prices" in warning for warning in told[:2])
+    assert summary(folder)["warnings"] == told
+    assert write_report(folder).read_text().count("<b>Warning.</b>") == len(told)
 
 
 def test_a_span_that_no_model_covers_is_run_with_a_warning_and_refused_where_none_speaks(
-    trained: RunConfig, capfd: pytest.CaptureFixture[str]
+    trained: RunConfig,
 ) -> None:
     def spanning(start: int, end: int) -> RunConfig:
         span = {"start": small_market.SPLIT + start * 10**9, "end": small_market.SPLIT + end * 10**9}
@@ -302,7 +301,6 @@ def test_a_span_that_no_model_covers_is_run_with_a_warning_and_refused_where_non
     folder, _ = run_backtest(spanning(-120, 60), "replay", quiet=True)
     (told,) = json.loads((folder / "manifest.json").read_text())["warnings"]
     assert "no model is valid in 66.7 % of the span (first valid from 2026-01-05T00:20:00Z" in told
-    assert "no model is valid in 66.7 %" in capfd.readouterr().err
     with pytest.raises(BeaufortError, match="no bundle is valid in"):
         run_backtest(spanning(-120, 0), "replay", quiet=True)
 

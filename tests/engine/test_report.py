@@ -45,6 +45,8 @@ def line_of(about, figure, title, name):
 def is_plain(value):
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(is_plain(item) for item in value)
     return value is None or type(value) in (int, float, str, bool)
 
 

@@ -272,12 +272,13 @@ def play(
     queue_position: bool = True,
     policy: Any = None,
     latency: int = 0,
+    holes: Sequence[tuple[int, int]] = (),
     after: Callable[[Trader], None] = lambda trader: None,
 ) -> Played:
     """Run strategies ``s0, s1, …`` over the market.
 
-    ``policy`` replaces the first one's; ``latency`` is what the trader knows of the venue's 5 ms; ``after``
-    is called with the trader while the engine still stands.
+    ``policy`` replaces the first one's; ``latency`` is what the trader knows of the venue's 5 ms, and
+    ``holes`` of silences; ``after`` is called with the trader while the engine still stands.
     """
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
@@ -314,6 +315,7 @@ def play(
         ),
         currency=money.currency,
         latency=latency,
+        holes=holes,
     )
     script = Script(ScriptConfig(StrategyId("Script-T"), "T", prices, says, guard, standing, config))
     trader = script.trader
