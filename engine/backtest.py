@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from engine.pipeline import Market
 from engine.progress import Meter, meter
 from engine.runs import RunLogs, bars_without_price, new_run_folder, write_run
 from engine.settlement import account_balance, venue_differs
+from engine.venue_feed import VenueFeed
 from features.settings import format_duration, format_time
 
 Mode = Literal["faithful", "replay"]
@@ -162,7 +164,9 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         holes=prices.holes.tolist(),
         on_bar=on_bar,
     )
-    node = BacktestNode([node_config(market, feeds, first)])
+    folder = tempfile.TemporaryDirectory(prefix="beaufort-")
+    venue_feed = VenueFeed(market, prices, Path(folder.name), first, span.end)
+    node = BacktestNode([node_config(market, feeds, first, venue_feed)])
     try:
         try:
             node.build()
@@ -183,6 +187,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         differs = None if logs.liquidations else venue_differs(cache, account, market.traded)
     finally:
         node.dispose()
+        folder.cleanup()
     if not failures and logs.equity and not any(row[3] > 0 for row in logs.equity):
         failures = [
             f"{market.traded.id} had no price at any bar of the span: there is no book of it; see what "
@@ -200,7 +205,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         logs,
         orders,
         prices,
-        result.iterations if result else 0,
+        result.iterations - venue_feed.played(reached[0]) if result else 0,
         wall,
         span.end if complete else reached[0],
         complete,
@@ -291,7 +296,10 @@ def played_events(market: Market, feeds: list[Feed], start: int, end: int) -> in
     return round(total)
 
 
-def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunConfig:
+def node_config(
+    market: Market, feeds: list[Feed], first: int, venue_feed: VenueFeed | None = None
+) -> BacktestRunConfig:
+    """What Nautilus runs; where moments are equal it plays the data in this order."""
     config = market.config
     end = config.backtest.end
     path = str(market.catalog.path.resolve())  # Nautilus finds no files under a relative path
@@ -309,10 +317,13 @@ def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
         for feed in feeds
     ]
     books = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "deltas"}
+    quotes = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "quotes"}
     ticks = {feed.instrument.rpartition(".")[2] for feed in feeds if feed.data_type == "trades"}
     balance = account_balance(market.traded, config.venue.starting_balance)
+    if venue_feed is not None:
+        data = [*venue_feed.before, *data, *venue_feed.after]
     venues = [
-        _venue(config, venue, venue in books, venue in ticks, balance)
+        _venue(config, venue, venue in books, venue in quotes, venue in ticks, balance)
         for venue in dict.fromkeys(feed.instrument.rpartition(".")[2] for feed in feeds)
     ]
     return BacktestRunConfig(
@@ -334,7 +345,9 @@ def node_config(market: Market, feeds: list[Feed], first: int) -> BacktestRunCon
 
 
 def _venue(
-    config: RunConfig, name: str, has_book: bool, has_trades: bool, balance: Money
+def _venue(
+    config: RunConfig, name: str, has_book: bool, has_quotes: bool, has_trades: bool, balance: Money
+) -> BacktestVenueConfig:
 ) -> BacktestVenueConfig:
     venue = config.venue
     return BacktestVenueConfig(
@@ -348,6 +361,7 @@ def _venue(
         fill_model=DefaultFillModel(venue.fill_probability, venue.slip_probability, config.seed),
         latency_model=StaticLatencyModel(base_latency_nanos=venue.latency),
         liquidity_consumption=True,  # nor does what stood in the book, or a trade, fill us twice
+        bar_execution=not (has_book or has_quotes or has_trades),  # what bars say of prices is late
         queue_position=venue.queue_position and has_trades,  # a queue that no trade shortens would never fill
     )
 

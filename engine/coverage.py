@@ -19,7 +19,7 @@ from features.settings import format_time
 
 _MINUTE = 60 * 10**9
 _USUAL_FUNDING = 8 * 60 * _MINUTE
-_REPEATED = 0.999  # share of bars from which opens count as copied
+_MANY = 100  # bars that moved, from which on it is no chance that all open at the close before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _bars_as_prices(market: Market, bar_type: str, start: int, end: int, bound: 
         keep[-1] = False  # it goes on
     moved = values[1:, 1] > values[1:, 2]
     copied = (values[1:, 0] == values[:-1, 3])[moved]
-    repeated = len(copied) > 100 and float(np.mean(copied)) >= _REPEATED
+    repeated = len(copied) >= _MANY and bool(copied.all())
     return PriceFeed("bars", bar_type, bound, np.column_stack((begun, over))[keep], repeated)
 
 

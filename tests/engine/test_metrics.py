@@ -26,7 +26,9 @@ def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
     """A run of rows: fills (ts, strategy, side, qty, price, fee, mid), bars (ts, price, regime), funding, and
     the times at which the fills' orders were placed."""
     ids = [str(i) if orders else "" for i in range(len(fills))]
-    orders = [(t, key, "", "", "", 0.0, 0.0, "", "", "", 0) for t, key in zip(orders, ids, strict=bool(orders))]
+    orders = [
+        (t, key, "", "", "", 0.0, 0.0, "", "", "", 0) for t, key in zip(orders, ids, strict=bool(orders))
+    ]
     bars = [(t, 0.0, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
     fills = [
         (t, key, name, side, qty, p, fee, False, mid, "", True)
