@@ -345,9 +345,7 @@ def node_config(
 
 
 def _venue(
-def _venue(
     config: RunConfig, name: str, has_book: bool, has_quotes: bool, has_trades: bool, balance: Money
-) -> BacktestVenueConfig:
 ) -> BacktestVenueConfig:
     venue = config.venue
     return BacktestVenueConfig(

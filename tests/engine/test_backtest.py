@@ -21,6 +21,7 @@ from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report import summary, write_report
+from engine.report.run_folder import FORMAT
 from engine.report.run_folder import read_run
 from engine.runs import RunLogs, new_run_folder, write_run
 from engine.training import train
@@ -252,7 +253,7 @@ def test_a_full_disk_leaves_no_half_of_a_run(
     monkeypatch.undo()
     folder.mkdir(exist_ok=True)
     write_run(folder, manifest, "", RunLogs(), [])
-    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert json.loads((folder / "manifest.json").read_text()) == {"format": FORMAT, **manifest}
     assert list(tmp_path.iterdir()) == [folder]
 
 

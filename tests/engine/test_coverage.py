@@ -72,7 +72,7 @@ def test_nothing_fills_inside_a_hole_in_either_mode_and_the_run_says_what_it_hel
     runs = [run_backtest(config, mode, quiet=True)[0] for mode in ("faithful", "replay")]
     assert summary(runs[0])["fingerprint"] == summary(runs[1])["fingerprint"]
     tables = _tables(runs[0])
-    files = sorted((config.data.catalog / "data/order_book_deltas").rglob("*.parquet"))
+    files = sorted((config.data.catalog / "data/order_book_deltas" / ID).rglob("*.parquet"))
     known = np.concatenate([pq.read_table(path)["ts_init"].cast("int64").to_numpy() for path in files])
     lo, hi = int(known[known <= HOLE[0]][-1]), int(known[known >= HOLE[1]][0])
     fills, orders = tables["fills"], tables["orders"]
