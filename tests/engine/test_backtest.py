@@ -21,8 +21,7 @@ from engine.config import RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.report import summary, write_report
-from engine.report.run_folder import FORMAT
-from engine.report.run_folder import read_run
+from engine.report.run_folder import FORMAT, read_run
 from engine.runs import RunLogs, new_run_folder, write_run
 from engine.training import train
 from features.events import LAST, EventKind
