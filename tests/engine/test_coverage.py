@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_market import END, MINUTE, SPLIT, START
 
+from catalogs.layout import file_name
 from catalogs.reader import Catalog
 from engine.backtest import run_backtest
 from engine.config import RunConfig
@@ -42,7 +43,8 @@ def cut(trained: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             ts = table["ts_init"].cast("int64")
             kept = table.filter(pc.or_(pc.less_equal(ts, lo), pc.greater_equal(ts, hi)))
             if len(kept):
-                pq.write_table(kept, target)
+                ts = kept["ts_init"].cast("int64").to_numpy()
+                pq.write_table(kept, target.with_name(file_name(int(ts[0]), int(ts[-1]))))
         data = trained.data.model_copy(update={"catalog": folder})
         return trained.model_copy(update={"data": data, **changes})
 
