@@ -98,7 +98,9 @@ def audit_config(config: RunConfig, cuts: int, say: Callable[[str], None] = lamb
     if cuts < 1:
         raise BeaufortError(f"--cuts {cuts}: at least one cut is needed")
     span = config.backtest
-    models = Market(config).models()
+    market = Market(config)
+    market.require_data("backtest", span.start, span.end)
+    models = market.models()
 
     def compute(end: int) -> dict[str, Said]:
         say(f"run on data before {format_time(end)}" + (" (all of it)" if end == span.end else ""))

@@ -79,6 +79,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         first).
     """
     market = Market(config)
+    market.require_data("backtest", config.backtest.start, config.backtest.end)
     models = market.models()
     # Sooner than when the work is done: what the run folder will need.
     _refuse_idle(market, models)
@@ -232,12 +233,6 @@ def _refuse_idle(market: Market, models: Models) -> None:
         raise BeaufortError(
             f"no bundle is valid in {asked}, only in {known}; a model never trades the time it was trained "
             "on: move the backtest, or train on an earlier span"
-        )
-    spans = recorded(market)
-    if not any(first < span.end and span.start <= last for _, first, last in spans):
-        known = ", ".join(f"{format_time(first)} .. {format_time(last)}" for _, first, last in spans)
-        raise BeaufortError(
-            f"{market.traded.id}: nothing recorded in {asked}, only in {known or 'no time at all'}"
         )
 
 

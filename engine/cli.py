@@ -285,6 +285,7 @@ def _features(arguments: argparse.Namespace) -> None:
     out = _output(arguments.out)
     market = Market(config)
     start, end = config.backtest.start, config.backtest.end
+    market.require_data("backtest", start, end)
     with meter("features") as running:
         first = market.data_start(start)
         series = market.features(first, end, lambda done, total: running.update(done / total)).between(

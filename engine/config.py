@@ -25,6 +25,7 @@ from features.settings import (
     Settings,
     Time,
     default,
+    format_duration,
     format_time,
     unit,
 )
@@ -39,6 +40,7 @@ __all__ = ["RunConfig", "load_config", "load_settings", "output_folder", "settin
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """A name a config makes up: it stands in feature names and in the ids of Nautilus components."""
 
+_MOST_FITS = 10_000
 _MOST_FEE = Decimal("0.01")
 Fee = Annotated[Decimal, unit("fraction of notional, 0.0005 is 5 bps")]
 
@@ -249,6 +251,15 @@ class TrainSettings(SpanSettings):
     schedule: ScheduleSettings | None = None
     """Fit anew as time goes on; without it there is one fit."""
 
+    @model_validator(mode="after")
+    def _speaks_after_its_end(self) -> typing.Self:
+        if self.valid_to is not None and self.valid_to <= self.end:
+            raise ValueError(
+                f"valid_to {format_time(self.valid_to)} is not after end {format_time(self.end)}: models "
+                "never trade the time they were trained on; move it"
+            )
+        return self
+
 
 class BacktestSettings(SpanSettings):
     """The span that is traded. Data is read from ``warmup`` before ``start`` so that features are ready."""
@@ -370,6 +381,20 @@ class RunConfig(Settings):
                         "[forecast] table, or take the strategy out"
                     )
         return value
+
+    @model_validator(mode="after")
+    def _so_many_fits(self) -> typing.Self:
+        train = self.train
+        if train.schedule is not None:
+            last = train.valid_to or self.backtest.end
+            fits = 1 + max(0, last - train.end) // train.schedule.step
+            if fits > _MOST_FITS:
+                raise ValueError(
+                    f"train.schedule: a step of {format_duration(train.schedule.step)} from train.end "
+                    f"{format_time(train.end)} until {format_time(last)} makes {fits:,} fits, at most "
+                    f"{_MOST_FITS:,} are made; lengthen the step"
+                )
+        return self
 
     @property
     def feature_names(self) -> tuple[str, ...]:

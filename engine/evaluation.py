@@ -54,9 +54,11 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     baselines = _volatility_models(config)
     read = [name for model in baselines.values() for name in model.columns]
     market = Market(config.model_copy(update={"features": (*config.features, *dict.fromkeys(read))}))
+    learned = _training_market(market)
+    market.require_data("backtest", config.backtest.start, config.backtest.end)
+    learned.require_data("train", config.train.start, config.train.end)
     models = market.models(config)
     say("features of the training span")
-    learned = _training_market(market)
     trained = _span(learned, config.train.start, config.train.end)
     say("features and models over the judged span")
     first, start, end = market.data_start(config.backtest.start), config.backtest.start, config.backtest.end

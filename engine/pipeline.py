@@ -19,6 +19,7 @@ from engine.bundles import Models, load_models
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.identity import bar_identity, first_start, identity, needed_streams, read_features
+from engine.spans import recorded, require_data, slack
 from features.bars import bar_events
 from features.contract import Contract
 from features.events import sort_events
@@ -161,9 +162,11 @@ class Market:
         """Where reading must begin so that books are whole and features warm at ``start``.
 
         ``warmup`` (ns) is the backtest's unless given. Order book deltas only say what changed, so a book is
-        known from its last snapshot on.
+        known from its last snapshot on. A long warmup begins little before the recording does.
         """
         wanted = start - (self.config.backtest.warmup if warmup is None else warmup)
+        first = min((first for _, first, _ in recorded(self.config, self.catalog)), default=wanted)
+        wanted = max(wanted, min(start, first - slack(self.config)))
         deltas = [s.instrument_id for s in self.streams if s.book == "deltas"]
         if self.config.data.streams[self.config.data.trade].book == "deltas":
             deltas.append(str(self.traded.id))
@@ -171,6 +174,10 @@ class Market:
             return min([wanted, *(self.catalog.last_snapshot(instrument, wanted) for instrument in deltas)])
         except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
+
+    def require_data(self, key: str, start: int, end: int) -> None:
+        """Raise BeaufortError where nothing was recorded in a span, or it reaches far beyond that."""
+        require_data(self.config, self.catalog, key, start, end)
 
     def fingerprints(self, start: int, ends: Sequence[int], feeds: Sequence[Feed] = ()) -> list[str]:
         """For each of ``ends`` (ns, ascending) a hash over what the kernel reads from ``start`` until it.

@@ -11,6 +11,7 @@ from engine.errors import BeaufortError
 from engine.fits import fit
 from engine.identity import Window, code, identity, windows
 from engine.pipeline import BarSeries, Market, training_fingerprints, training_market, training_start
+from engine.spans import overhang
 from features.settings import format_duration, format_time
 
 __all__ = ["fit", "train", "windows"]
@@ -29,6 +30,8 @@ def train(config: RunConfig, say: Say = lambda text: None) -> list[Path]:
     root = output_folder("train.bundles", config.train.bundles)
     market, plan = training_market(config), windows(config)
     asked, written_by = identity(config), code(config)
+    for window in plan:
+        market.require_data("train", window.start, window.end)
     prints = training_fingerprints(market, [window.end for window in plan])
     folders = [root / bundle_name(window.end, asked, data) for window, data in zip(plan, prints, strict=True)]
     work: dict[Window, tuple[Path, dict[str, Any]]] = {}
@@ -48,13 +51,16 @@ def train(config: RunConfig, say: Say = lambda text: None) -> list[Path]:
         folder, told = work[window]
         left = _time_left(time.monotonic() - began, done, len(work))
         say(f"{folder}: fitting on {format_time(window.start)} .. {format_time(window.end)}{left}")
+        beyond = overhang(config, market.catalog, "the training span", window.start, window.end)
+        for warning in beyond:
+            say(f"  warning: {warning}")
         fitted = fit(config, series, say)
         write_bundle(
             folder,
             fitted.stages,
             schema=market.kernel.schema,
             metrics=fitted.metrics,
-            warnings=fitted.warnings,
+            warnings=[*beyond, *fitted.warnings],
             **told,
         )
     return folders

@@ -60,7 +60,7 @@ def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[s
             ["data.streams.perp.instrument=FOO.SIM"],
             "no instrument FOO.SIM; it has BTCUSDT-PERP.SIM, BTCUSDT.SIM",
         ),
-        (['features=["log_retrun_10"]'], "no feature 'log_retrun_10'; did you mean 'log_return_{w}'?"),
+        (['features=["log_retrun_10"]'], "no feature 'log_retrun_10'; nearest: log_return_{w}"),
         (['features=["spread@spto"]'], "no stream or series 'spto'; there are perp"),
         (['features=["basis"]'], "feature 'basis' compares two streams"),
         (['features=["index_basis"]'], "needs 'index' of 'perp'"),
