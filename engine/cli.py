@@ -97,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--instrument", help="only this instrument id")
     p.add_argument("--json", action="store_true")
 
+    p = _command(commands, "init", _init, "write a first config for a catalog")
+    p.add_argument("catalog", type=Path)
+    p.add_argument("--trade", metavar="INSTRUMENT", help="what to trade (default: what there is most of)")
+    p.add_argument("--out", type=Path, help="TOML file to write (default: print it)")
     p = _command(commands, "features", _features, "write the features the engine computes, or list them")
     p.add_argument("config", type=Path, nargs="?", help="run config (TOML)")
     p.add_argument("--list", action="store_true", help="list every feature: unit, window, needs, definition")
@@ -270,6 +274,19 @@ def _data_check(arguments: argparse.Namespace) -> int:
 
         Console().print(report)
     return 1 if report.findings else 0
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from engine.starter import starter
+
+    if arguments.out is not None and _output(arguments.out).exists():
+        raise BeaufortError(f"--out {arguments.out}: is there already, and is not overwritten")
+    text = starter(arguments.catalog, arguments.trade)
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        arguments.out.write_text(text)
+        _say(f"{arguments.out} written; next: beaufort train {arguments.out}")
 
 
 def _features(arguments: argparse.Namespace) -> None:

@@ -66,7 +66,10 @@ def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[s
         (['features=["index_basis"]'], "needs 'index' of 'perp'"),
         (["data.streams.perp.book=quotes"], "needs 'depth' of 'perp'"),
         (["data.series.oi=open_interest/FOO.SIM"], "no series of open_interest/FOO.SIM"),
-        (["data.streams.perp.bars=BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"], "streams.perp.bars was absent"),
+        (
+            ["data.streams.perp.bars=BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"],
+            "no bars of BTCUSDT-PERP.SIM-1-MIN",
+        ),
         (["bars.interval=2s"], "trained with other settings: bars.interval was '1s', now '2s'"),
         (["regime.fast=11"], "trained with other settings: regime.fast was 10, now 11"),
         (["backtest.end=2026-01-05"], "backtest: end 2026-01-05T00:00:00Z is not after start"),
@@ -76,7 +79,7 @@ def test_mistyped_commands(capsys: pytest.CaptureFixture[str], arguments: list[s
         ),
         (
             ["backtest.start=2026-02-05T00:05:00Z", "backtest.end=2026-02-05T00:10:00Z"],
-            "nothing recorded in 2026-02-05T00:05:00Z .. 2026-02-05T00:10:00Z",
+            "2026-02-05T00:05:00Z .. 2026-02-05T00:10:00Z: nothing recorded of BTCUSDT-PERP.SIM in it",
         ),
         (
             ["backtest.start=2026-01-05T00:25:00.1Z", "backtest.end=2026-01-05T00:25:00.9Z"],

@@ -1,0 +1,179 @@
+"""Two thousand configs with one value mutated: refused in a sentence, or run in bounded time and memory."""
+
+import collections
+import concurrent.futures
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_market
+import tomli_w
+from mutants import Mutant, mutants, sample
+
+from engine.config import RunConfig, settings_from, to_toml
+
+COUNT, SEED = 2_100, 20_260_105
+GIGABYTE = 2**30
+MEMORY, SECONDS = 2 * GIGABYTE, 20
+ROOT = Path(__file__).parents[2]
+MAY_HAPPEN = {"refused", "ran", "refused orders"}
+
+_QUICK = {"epochs": 1, "samples": 64, "batch": 32}
+
+
+def _bases(ticks: Path, minutes: Path, work: Path) -> dict[str, RunConfig]:
+    """Configs that between them have every kind and table, each quick to fit and to run."""
+    tick = small_market.tree(ticks, work)
+    tick["data"]["streams"]["spot"] = {"instrument": "BTCUSDT.SIM"}
+    tick["data"]["series"] = {"oi": "open_interest/BTCUSDT-PERP.SIM"}
+    tick["features"] = ["basis@spot", "series_value@oi", "mark_basis"]
+    tick["bars"] = {"kind": "clock", "interval": "2s"}
+    tick["backtest"]["end"] = "2026-01-05T00:24:00Z"
+    tick["train"]["schedule"] = {"window": "18m", "step": "1h"}
+    tick["live"] = {"adapter": "binance"}
+    bar = tomllib.loads(to_toml(small_market.minutes_config(minutes, work)))
+    bar["train"] |= {"start": "2026-01-05T10:00:00Z"}
+    bar["backtest"] |= {"end": "2026-01-06T06:00:00Z"}
+    bar["train"]["valid_to"] = "2026-01-07"
+    bar["gate"] = {"off_annualised": 3.0, "on_annualised": 2.0}
+    bar["regime"] = {"kind": "hmm", "starts": 1, "iterations": 4}
+    bar["volatility"] = {"kind": "har", "horizon": 10, "windows": [5, 10, 20]}
+    network = {
+        **bar,
+        "name": "network",
+        "regime": {"kind": "rules", "fast": 5, "slow": 20},
+        "volatility": {"kind": "tcn", "horizon": 5, "layers": 3, "channels": 2, "training": _QUICK},
+        "forecast": {
+            "kind": "lstm",
+            "horizon": 5,
+            "window": 4,
+            "hidden": 2,
+            "cost_bps": 1.0,
+            "training": _QUICK,
+        },
+        "risk": {"max_quantity": 5.0},
+    }
+    return {
+        name: settings_from(RunConfig, name, tree, [])
+        for name, tree in {"ticks": tick, "minutes": bar, "network": network}.items()
+    }
+
+
+def _whole(config: RunConfig) -> dict[str, Any]:
+    """The config with every key spelled out, also those that TOML leaves out."""
+    return json.loads(config.model_dump_json())
+
+
+class _Worker:
+    """A process that runs one config after another; started anew when it dies or falls silent."""
+
+    def __init__(self, work: Path) -> None:
+        self.work, self.died = work, 0
+        self._process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        inside = self.work / "some" / "where"
+        inside.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(ROOT / "tests/engine/mutant_worker.py"), str(MEMORY), str(SECONDS)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "NUMBA_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        log = (self.work / "log.txt").open("a")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
+        process = subprocess.Popen(command, cwd=inside, env=environment, **pipes)  # type: ignore[call-overload]
+        assert process.stdout is not None
+        assert process.stdout.readline() == "{}\n", (self.work / "log.txt").read_text()[-2000:]
+        return process
+
+    def run(self, number: int, mutant: Mutant) -> dict[str, Any]:
+        path = self.work / f"{number}.toml"
+        path.write_text(tomli_w.dumps(_without_none(mutant.tree)))
+        if self._process is None:
+            self._process = self._start()
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        job = {"path": str(path), "work": str(self.work), "report": number % 20 == 0}
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        watch = threading.Timer(3 * SECONDS, process.kill)
+        watch.start()
+        line = process.stdout.readline()
+        watch.cancel()
+        path.unlink()
+        if line:
+            return json.loads(line)
+        self.stop()
+        return {"outcome": f"the process died with {process.wait()}", "step": "?", "said": ""}
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+def test_no_mutant_ends_in_a_traceback_a_timeout_or_all_memory(tmp_path: Path) -> None:
+    ticks = small_market.make_market(tmp_path / "ticks")
+    minutes = small_market.make_minutes(tmp_path / "minutes")
+    (tmp_path / "file").write_text("a file")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    found: list[list[tuple[str, Mutant]]] = []
+    for folder in folders:  # each worker has bundles and runs of its own
+        bases = _bases(ticks, minutes, folder)
+        files = [str(tmp_path / "file"), str(tmp_path), "/proc/nowhere"]
+        every = [
+            (name, mutant)
+            for name, base in bases.items()
+            for mutant in sample(list(mutants(_whole(base), files)), COUNT // len(bases), SEED)
+        ]
+        found.append(every)
+    assert len(found[0]) >= 2_000
+    print(len(found[0]))
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(found[0])):
+        todo.put(number)
+
+    def work(which: int) -> list[tuple[int, dict[str, Any]]]:
+        folders[which].mkdir()
+        worker, done = _Worker(folders[which]), []
+        try:
+            while True:
+                number = todo.get_nowait()
+                done.append((number, worker.run(number, found[which][number][1])))
+        except queue.Empty:
+            return done
+        finally:
+            worker.stop()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = dict(itertools.chain.from_iterable(pool.map(work, (0, 1))))
+    counts = collections.Counter(answer["outcome"] for answer in answers.values())
+    told = [
+        f"{name}: {'.'.join(mutant.at)} {mutant.what}: {answer['outcome']} at {answer['step']}\n"
+        + answer["said"][-1500:]
+        for number, (name, mutant) in enumerate(found[0])
+        if (answer := answers[number])["outcome"] not in MAY_HAPPEN
+    ]
+    if place := os.environ.get("BEAUFORT_MUTANTS"):  # all that was said, to be read
+        rows = [[name, ".".join(m.at), m.what, answers[i]] for i, (name, m) in enumerate(found[0])]
+        Path(place).write_text("\n".join(json.dumps(row) for row in rows))
+    assert not told, f"{counts}\n" + "\n".join(told[:20])
