@@ -31,7 +31,7 @@ from catalogs.layout import DataType
 from engine.assembly import assemble, order_rows
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
-from engine.coverage import PriceFeed, gaps_met, price_feed, recorded, silent_stretches, stale_stretches
+from engine.coverage import PriceFeed, gaps_met, price_feed, silent_stretches, stale_stretches
 from engine.errors import BeaufortError
 from engine.pipeline import Market
 from engine.progress import Meter, meter

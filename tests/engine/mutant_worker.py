@@ -1,7 +1,7 @@
 """Runs configs, one a line of stdin, through load, train, backtest and report; one line of JSON for each.
 
-A process of its own, so that what dies, hangs or takes all memory is seen from outside. Arguments: how much memory
-(bytes) may be taken beyond what the imports took, and how many seconds a config may take.
+A process of its own, so that what dies, hangs or takes all memory is seen from outside. Arguments: how much
+memory (bytes) may be taken beyond what the imports took, and how many seconds a config may take.
 """
 
 import contextlib

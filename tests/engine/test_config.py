@@ -42,7 +42,7 @@ def _problems(*overrides: str) -> list[str]:
         ),
         ("forecast.horizn=3", "forecast.horizn: unknown key; did you mean 'horizon'?"),
         ("train.schedule.windw=1h", "train.schedule.windw: unknown key; did you mean 'window'?"),
-        ("venue.wobble=1", "venue.wobble: unknown key; known keys: default_leverage, fill_probability"),
+        ("venue.wobble=1", "venue.wobble: unknown key; known keys: bar_fills, default_leverage"),
         ("regime.kind=hmmm", "regime.kind: 'hmmm' is not one of 'hmm', 'rules'"),
         ("strategies.grid.kind=gird", "strategies.grid.kind: 'gird' is not one of 'grid', 'momentum'"),
         ("bars.kind=tick", "bars.kind: 'tick' is not one of 'clock', 'volume', 'dollar', 'external'"),
