@@ -250,9 +250,8 @@ def _tiles(run: Run, f: dict[str, Any]) -> str:
         + tile(
             "Net return",
             show(f["return"], "+.2%"),
-            "above 0 after all costs, and above holding",
+            f"above 0 after all costs; holding gave {show(f['holding_return'], '+.2%')}",
             _judge(f["return"], 0, None),
-            "" if f["holding_return"] is None else f"holding {f['holding_return']:+.2%}",
         )
         + tile(
             "Sharpe",
