@@ -123,8 +123,9 @@ def _checks(catalog: Catalog, identifier: str, data_type: DataType) -> list[Chec
         checks.append(Quotes())
     elif data_type == "deltas":
         ids = {str(item.id).replace("/", ""): str(item.id) for item in catalog.instruments()}
-        instrument = catalog.instrument(ids.get(identifier, identifier))  # folders are named without "/"
-        checks += [Book(instrument.price_precision, instrument.size_precision), LostBook()]
+        known = catalog.definitions(ids.get(identifier, identifier))  # folders are named without "/"
+        places = (max(i.price_precision for i in known), max(i.size_precision for i in known))
+        checks += [Book(*places), LostBook()]
     return checks
 
 

@@ -87,6 +87,14 @@ class DiffsFeed(BookFeed):
         self._floor = 0  # ts_init of the last delta handed on
         self._snapshots = self._load_snapshots(root)
         self._breaks: list[_Break] = []
+        self._anew = False  # whether a book of another definition is to be cleared first
+
+    def begin_anew(self) -> None:
+        self._anew = True
+        self.summary.warnings.append(
+            f"book of {self.identifier}: the instrument changed; its book begins anew with the first "
+            "snapshot that the updates after the change continue"
+        )
 
     def add(self, batch: Batch) -> None:
         self.tally.read += len(batch)
@@ -143,6 +151,9 @@ class DiffsFeed(BookFeed):
         rows = self._fresh(rows)
         if len(rows.last) == 0:
             return
+        if self._anew:
+            self._anew = False
+            self._clear(rows, 0)
         edge = np.flatnonzero(np.diff(rows.last)) + 1
         starts = np.concatenate(([0], edge, [len(rows.last)]))
         head = starts[:-1]
@@ -267,6 +278,10 @@ class DiffsFeed(BookFeed):
         self.book.clear()
         self.tally.notes["breaks in the sequence: book cleared"] += 1
         self._breaks.append(_Break(first, before, int(rows.ts_init[row])))
+        self._clear(rows, row)
+
+    def _clear(self, rows: _Rows, row: int) -> None:
+        """Write that there is no book from this row on."""
         one, zero = np.ones(1, dtype=bool), np.zeros(1, dtype=np.int64)
         ts_init = np.maximum(rows.ts_init[row : row + 1], self._floor)
         self.emit(

@@ -30,6 +30,16 @@ _STEPS = 3  # rows from which on one may say what is usual
 _FAR = 1.5  # times high or low: further away no previous close is
 
 
+def stamps(settings: TimeSettings, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """When the rows happened and when they could be known, as the columns say (ns)."""
+    event = batch.times(settings.event, settings.unit)
+    if settings.stamp == "open":
+        event = event + (settings.period or 0)
+    if settings.init is None:
+        return event, event + settings.delay
+    return event, batch.times(settings.init, settings.init_unit or settings.unit) + settings.delay
+
+
 class Clock:
     """Turns a table's time columns into ``ts_event`` and an ascending ``ts_init``.
 
@@ -45,18 +55,9 @@ class Clock:
 
     def read(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """``ts_event`` and ``ts_init`` of the rows, in nanoseconds."""
-        settings = self._settings
-        event = batch.times(settings.event, settings.unit)
         if not self._judged:
-            self._judge(event, batch)
-        if settings.stamp == "open":
-            event = event + (settings.period or 0)
-        init = (
-            event
-            if settings.init is None
-            else batch.times(settings.init, settings.init_unit or settings.unit)
-        )
-        init = init + settings.delay
+            self._judge(batch.times(self._settings.event, self._settings.unit), batch)
+        event, init = stamps(self._settings, batch)
         return event, self.ascend(init, batch)
 
     def _judge(self, event: np.ndarray, batch: Batch) -> None:
@@ -147,6 +148,9 @@ class Feed:
         self.summary = summary
         self.clock = Clock(table.time, tally)
         self.sink = Sink(write, tally)
+
+    def begin_anew(self) -> None:
+        """Rows of another definition of the instrument lie before: nothing carries over from them."""
 
     def add(self, batch: Batch) -> None:
         """Take the next rows."""

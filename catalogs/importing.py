@@ -1,10 +1,13 @@
 """The ``table`` importer: files described by a mapping, streamed into a catalog in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from catalogs.bookfeeds import SnapshotsFeed
+from catalogs.definitions import merge_definitions, segments
 from catalogs.diffsfeed import DiffsFeed
 from catalogs.feeds import (
     BarsFeed,
@@ -14,6 +17,7 @@ from catalogs.feeds import (
     QuotesFeed,
     SeriesFeed,
     SeveralFeeds,
+    stamps,
 )
 from catalogs.instruments import Instrument
 from catalogs.layout import DataType, folder
@@ -22,6 +26,7 @@ from catalogs.mapping import (
     DiffsTable,
     FundingTable,
     ImportMapping,
+    MappingError,
     PriceTable,
     QuotesTable,
     SeriesTable,
@@ -29,10 +34,12 @@ from catalogs.mapping import (
     Table,
     TradesTable,
 )
+from catalogs.reader import History
 from catalogs.summary import ImportSummary, Tally
-from catalogs.tables import by_instrument, check_file, find, read, rows_in, select
+from catalogs.tables import Batch, by_instrument, check_file, find, read, rows_in, select
 from catalogs.tradesfeed import TradesFeed
 from catalogs.writer import CatalogWriter
+from features.settings import format_time
 
 Progress = Callable[[str, int, int], None]
 """Called with a table's label, rows done and rows in all."""
@@ -46,16 +53,16 @@ def run_import(
     A second run adds nothing. Raises MappingError where files and mapping do not fit: then, as where the
     process is killed, the catalog is as it was.
     """
-    instruments = {item.id: item.build() for item in mapping.instrument}
     plan = [(table, find(root, table.files)) for table in mapping.table]
     for table, paths in plan:  # fail before anything is written
         for path in paths:
             check_file(path, table.columns(), table.csv)
     summary = ImportSummary()
     with CatalogWriter(catalog, whole=True) as writer:
+        instruments, new = merge_definitions(catalog, [item.build() for item in mapping.instrument])
         for table, paths in plan:
             _import_table(table, paths, instruments, root, writer, summary, progress)
-        for instrument in instruments.values():  # when nothing can fail any more
+        for instrument in new:  # when nothing can fail any more
             writer.instrument(instrument)
     summary.warnings += [_not_replaced(catalog, item) for item in summary.tallies if item.present]
     return summary
@@ -74,7 +81,7 @@ def _not_replaced(catalog: Path, tally: Tally) -> str:
 def _import_table(
     table: Table,
     paths: list[Path],
-    instruments: dict[str, Instrument],
+    instruments: History,
     root: Path,
     writer: CatalogWriter,
     summary: ImportSummary,
@@ -82,7 +89,7 @@ def _import_table(
 ) -> None:
     label = f"{table.kind} {table.instrument or '/'.join(table.symbol.columns)}"  # type: ignore[union-attr]
     total, done = sum(map(rows_in, paths)), 0
-    feeds: dict[str, Feed] = {}
+    feeds: dict[tuple[str, int], Feed] = {}
     left_out, held = 0, summary.held
     for path in paths:
         before = done
@@ -96,10 +103,13 @@ def _import_table(
                     continue
                 if len(part) == 0:
                     continue
-                if target not in feeds:
-                    definition = instruments.get(target, target)
-                    feeds[target] = _make_feed(table, definition, root, writer, summary)
-                feeds[target].add(part)
+                for number, definition, rows in _by_definition(table, target, instruments, part):
+                    if (target, number) not in feeds:
+                        made = _make_feed(table, definition, root, writer, summary)
+                        feeds[target, number] = made
+                        if number:
+                            made.begin_anew()
+                    feeds[target, number].add(rows)
             if progress is not None:
                 progress(label, done, total)
         if done == before:
@@ -114,6 +124,27 @@ def _import_table(
         summary.warnings.append(
             f"{label}: {left_out:,} rows were left out by `where` and `symbol`, as mapped"
         )
+
+
+def _by_definition(
+    table: Table, target: str, instruments: History, batch: Batch
+) -> Iterator[tuple[int, Instrument | str, Batch]]:
+    """The rows of each definition that was in force when they could be known, with its number among those at
+    which data begin anew (for a series without definition: its id)."""
+    known = segments(instruments.get(target, []))
+    if isinstance(table, SeriesTable) or (len(known) == 1 and not known[0].ts_init):
+        yield 0, known[0] if known else target, batch
+        return
+    _, init = stamps(table.time, batch)
+    number = np.searchsorted([item.ts_init for item in known], init, side="right") - 1
+    if (number < 0).any():
+        row = int(np.argmin(number))
+        raise MappingError(
+            f"{batch.path}: row {batch.rows[row]} is of {format_time(int(init[row]))}, but {target} is "
+            f"defined from {format_time(known[0].ts_init)} on only; give the definition that held then"
+        )
+    for which in np.unique(number).tolist():
+        yield which, known[which], batch.take(number == which)
 
 
 def _make_feed(

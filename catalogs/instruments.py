@@ -1,5 +1,6 @@
 """Instruments written down in a config and built into the ones of Nautilus: perpetuals and spot pairs."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from nautilus_trader.model import (
 )
 from pydantic import Field, field_validator, model_validator
 
-from features.settings import Settings, format_time, unit
+from features.settings import Settings, Time, format_time, unit
 
 type Instrument = CryptoPerpetual | CurrencyPair
 
@@ -50,6 +51,9 @@ class InstrumentBase(Settings):
     """Largest quantity of an order."""
     min_notional: Annotated[_Positive, unit("quote currency")] | None = None
     """Least value of an order."""
+    valid_from: Time | None = None
+    """Since when this definition holds, until the next of the same ``id``; absent: since ever. An instrument
+    whose tick, lot, multiplier or limits changed has an entry for each."""
 
     @field_validator("id")
     @classmethod
@@ -87,8 +91,8 @@ class InstrumentBase(Settings):
             "min_notional": None
             if self.min_notional is None
             else Money.from_str(f"{self.min_notional} {self.quote}"),
-            "ts_event": 0,
-            "ts_init": 0,
+            "ts_event": self.valid_from or 0,
+            "ts_init": self.valid_from or 0,
             "info": {"maker_fee": str(self.maker_fee), "taker_fee": str(self.taker_fee)},
         }
 
@@ -166,6 +170,20 @@ def definition(instrument: Instrument) -> dict[str, Any]:
         "min_notional": text("min_notional"),
         "margin_init": text("margin_init"),
         "margin_maint": text("margin_maint"),
+    }
+
+
+CONTRACT = ("base", "quote", "settlement", "inverse", "multiplier")
+"""What of a definition decides what a contract is worth: where it changes, it is another contract."""
+
+
+def changes(before: Instrument, after: Instrument, names: Sequence[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """In what two definitions differ, of ``names`` where given: the name with the value before and after."""
+    old, new = definition(before), definition(after)
+    return {
+        name: (old[name], new[name])
+        for name in names or old
+        if name != "valid_from" and old[name] != new[name]
     }
 
 

@@ -494,6 +494,17 @@ class ImportMapping(Settings):
 
     @model_validator(mode="after")
     def _known_instruments(self) -> "ImportMapping":
+        seen: dict[tuple[str, int], int] = {}
+        for number, item in enumerate(self.instrument):
+            key = item.id, item.valid_from or 0
+            if key in seen:
+                raise ValueError(
+                    f"instrument {number} and {seen[key]} both define {item.id} from the same moment on; "
+                    "give the later one a valid_from, such as valid_from = '2024-01-01T00:00:00Z'"
+                )
+            seen[key] = number
+            if item.kind != next(other.kind for other in self.instrument if other.id == item.id):
+                raise ValueError(f"{item.id} is a perpetual in one entry and spot in another; give two ids")
         known = {item.id for item in self.instrument}
         for number, table in enumerate(self.table):
             unknown = [name for name in table.targets() if name not in known]

@@ -62,6 +62,28 @@ class SeriesRef:
         return f"{self.name}/{self.id}"
 
 
+History = dict[str, list[Instrument]]
+"""The definitions of each instrument by id, in order of ``ts_init``, since when each holds."""
+
+
+def read_definitions(catalog: Path) -> History:
+    """All definitions in a catalog, by id. Raises ValueError where they are damaged."""
+    found: History = {}
+    if not (catalog / "data").is_dir():
+        return found
+    try:
+        for item in ParquetDataCatalog(str(catalog)).instruments():
+            found.setdefault(str(item.id), []).append(item)
+    except BaseException as error:  # Nautilus panics on files that are damaged
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        raise ValueError(
+            f"{catalog}: the definitions of instruments are damaged ({str(error)[:200]}); remove them from "
+            "data/crypto_perpetual and data/currency_pair and import again, which writes them anew"
+        ) from None
+    return {name: sorted(found[name], key=lambda item: item.ts_init) for name in sorted(found)}
+
+
 class Catalog:
     """A catalog at ``path``. Raises FileNotFoundError where there is none; every method ValueError where
     what it reads is damaged.
@@ -79,26 +101,25 @@ class Catalog:
             )
 
     def instruments(self) -> list[Instrument]:
-        """Every instrument defined, by id."""
-        if not (self.path / "data").is_dir():
-            return []
-        try:
-            return sorted(ParquetDataCatalog(str(self.path)).instruments(), key=lambda item: str(item.id))
-        except BaseException as error:  # Nautilus panics on files that are damaged
-            if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-                raise
-            raise ValueError(
-                f"{self.path}: the definitions of instruments are damaged ({str(error)[:200]}); import "
-                "again, which writes them anew"
-            ) from None
+        """Every instrument defined, by id, each by its newest definition."""
+        return [found[-1] for found in read_definitions(self.path).values()]
 
     def instrument(self, identifier: str) -> Instrument:
-        """The instrument of this id. Raises KeyError naming those that are there."""
-        for instrument in self.instruments():
-            if str(instrument.id) == identifier:
-                return instrument
-        known = ", ".join(str(item.id) for item in self.instruments()) or "none"
-        raise KeyError(f"{self.path}: no instrument {identifier}; it has {known}")
+        """The newest definition of this id. Raises KeyError naming those that are there."""
+        return self.definitions(identifier)[-1]
+
+    def definitions(self, identifier: str, start: int = 0, end: int = _LAST_TIME) -> list[Instrument]:
+        """The definitions of this id in force in ``start <= ts < end``, in order of time.
+
+        One is in force from its ``ts_init`` until that of the next; the first also before. Raises KeyError
+        naming the ids that are there.
+        """
+        known = read_definitions(self.path)
+        if identifier not in known:
+            raise KeyError(f"{self.path}: no instrument {identifier}; it has {', '.join(known) or 'none'}")
+        every = known[identifier]
+        first = max((i for i, item in enumerate(every) if item.ts_init <= start), default=0)
+        return [item for i, item in enumerate(every) if i == first or (i > first and item.ts_init < end)]
 
     def identifiers(self, data_type: DataType) -> list[str]:
         """Instrument ids (bar types, ``name/id`` of series) that have data of this type."""

@@ -116,7 +116,7 @@ class CatalogWriter:
                 each.unlink()
 
     def instrument(self, instrument: Instrument) -> None:
-        """Keep the definition; it replaces any earlier one of this id."""
+        """Keep the definition; it replaces one of this id with the same ``ts_init``, since when it holds."""
         identifier = str(instrument.id)
         draft = self.path / ".instrument.partial"
         if draft.exists():  # left by a process that was killed
@@ -131,9 +131,9 @@ class CatalogWriter:
         finally:
             shutil.rmtree(draft)
         for name in _INSTRUMENT_FOLDERS:
-            for old in (self.path / "data" / name / identifier.replace("/", "")).glob("*.parquet"):
-                if old != target:
-                    old.unlink()
+            old = self.path / "data" / name / identifier.replace("/", "") / target.name
+            if old != target:
+                old.unlink(missing_ok=True)
 
     def trades(
         self,

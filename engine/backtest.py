@@ -140,6 +140,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     span = config.backtest
     _refuse_idle(market, models)
     first = market.data_start(span.start)
+    market.refuse_changes(first, span.end)
     prices = price_feed(market, first, span.end)
     feeds = played_feeds(market, mode)
     total = played_events(market, feeds, first, span.end)

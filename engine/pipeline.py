@@ -7,13 +7,16 @@ features`` use these.
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
-from catalogs.instruments import Instrument
-from catalogs.layout import DataType
+from catalogs.instruments import CONTRACT, Instrument, changes
+from catalogs.layout import SCALE, DataType
 from catalogs.reader import Catalog, SeriesRef, Stream
 from engine.bundles import Models, load_models
 from engine.config import RunConfig
@@ -74,7 +77,7 @@ class StageTables:
 
 
 class Market:
-    """A config's data and kernel.
+    """A config's data and kernel, with the definitions of its instruments that hold at the backtest's end.
 
     Parameters
     ----------
@@ -93,17 +96,57 @@ class Market:
         data = config.data
         try:
             self.catalog = Catalog(data.catalog, until)
-            self.instruments = {
-                alias: self.catalog.instrument(data.streams[alias].instrument) for alias in data.aliases
-            }
-        except (FileNotFoundError, KeyError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
-        self.kernel = build_kernel(config, self.instruments)
+        known = self._definitions(config.backtest.end - 1, config.backtest.end)
+        self.instruments = {alias: every[-1] for alias, every in known.items()}
+        self.kernel = build_kernel(config, known)
 
     @property
     def traded(self) -> Instrument:
         """The instrument that is traded."""
         return self.instruments[self.config.data.trade]
+
+    def _definitions(self, start: int, end: int) -> dict[str, list[Instrument]]:
+        """For each alias the definitions in force in a span."""
+        streams = self.config.data.streams
+        try:
+            return {
+                alias: self.catalog.definitions(streams[alias].instrument, start, end)
+                for alias in self.config.data.aliases
+            }
+        except KeyError as error:
+            raise BeaufortError(str(error.args[0])) from None
+
+    def refuse_changes(self, start: int, end: int) -> None:
+        """Raise BeaufortError where an instrument changes in a span that is to be traded.
+
+        A run has one definition of each: the traded instrument may change in nothing, others not in what
+        features are made of.
+        """
+        for alias, every in self._definitions(start, end).items():
+            names = () if alias == self.config.data.trade else (*CONTRACT, "price_increment")
+            self._refuse_changes(every, start, end, names)
+
+    def _refuse_changes(self, every: list[Instrument], start: int, end: int, names: Sequence[str]) -> None:
+        for before, item in pairwise(every):
+            if different := changes(before, item, names):
+                told = ", ".join(f"{name} {old} becomes {new}" for name, (old, new) in different.items())
+                again = item.ts_init + self.config.backtest.warmup
+                raise BeaufortError(
+                    f"{item.id} changes at {format_time(item.ts_init)}, within the time that is read, "
+                    f"{format_time(start)} .. {format_time(end)}: {told}. Use a span that ends by "
+                    f"{format_time(item.ts_init)}, or one that starts from {format_time(again)} on (the "
+                    "change and the warm-up)"
+                )
+
+    def _kernel(self, start: int, end: int) -> FeatureKernel:
+        """The kernel for a span: its instruments need not be defined there as at the backtest's end."""
+        known = self._definitions(start, end)
+        for every in known.values():
+            self._refuse_changes(every, start, end, CONTRACT)
+        same = _specs(self.config, known) == self.kernel.streams
+        return self.kernel if same else build_kernel(self.config, known)
 
     @cached_property
     def streams(self) -> list[Stream]:
@@ -133,12 +176,13 @@ class Market:
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, BarSeries]]:
         """``features`` a chunk at a time, each with the moment (ns) until which it holds all bars."""
-        state = self.kernel.initial_state()
-        closes = self.config.bars.closes(self.kernel.streams[0].contract)
+        kernel = self._kernel(start, end)
+        state = kernel.initial_state()
+        closes = self.config.bars.closes(kernel.streams[0].contract)
         at = start
         for events in self._events(start, end):
             until = min(at + _CHUNK, end)
-            yield until, BarSeries(*self.kernel.run(closes.merge(events, at, until), state))
+            yield until, BarSeries(*kernel.run(closes.merge(events, at, until), state))
             at = until
 
     def _events(self, start: int, end: int) -> Iterator[np.ndarray]:
@@ -192,8 +236,11 @@ class Market:
         taking_part += [("bars", bar_type) for bar_type in bars if bar_type is not None]
         taking_part += [("series", name) for alias, name in self.config.data.series.items() if alias in used]
         taking_part += [feed for feed in feeds if feed not in taking_part]
-        known = [dataclasses.replace(s, feeds=frozenset()) for s in self.kernel.streams if s.alias in used]
-        about = [hashlib.sha256(repr(known).encode()) for _ in ends]
+        about = []
+        for end in ends:
+            specs = _specs(self.config, self._definitions(start, end))
+            known = [dataclasses.replace(s, feeds=frozenset()) for s in specs if s.alias in used]
+            about.append(hashlib.sha256(repr(known).encode()))
         try:
             for data_type, identifier in taking_part:
                 digests = self.catalog.digests(data_type, identifier, start, ends)
@@ -233,21 +280,30 @@ def training_market(config: RunConfig) -> Market:
     return Market(config.model_copy(update={"data": data, "features": read_features(config)}))
 
 
-def build_kernel(config: RunConfig, instruments: Mapping[str, Instrument]) -> FeatureKernel:
-    """The kernel for every feature the config chooses or its models read."""
-    specs = []
-    for alias in config.data.aliases:
-        stream = config.data.streams[alias]
-        instrument = instruments[alias]
-        contract = Contract(
-            float(instrument.multiplier.as_double()), bool(getattr(instrument, "is_inverse", False))
-        )
-        increment = float(instrument.price_increment.as_double())
-        specs.append(StreamSpec(alias, increment, stream.feeds, contract))
+def build_kernel(config: RunConfig, known: Mapping[str, Sequence[Instrument]]) -> FeatureKernel:
+    """The kernel for every feature the config chooses or its models read; ``known`` are the definitions of
+    each alias."""
+    specs = _specs(config, known)
     try:
         return FeatureKernel(config.feature_names, specs, tuple(config.data.series), bar_identity(config))
     except ValueError as error:
         raise BeaufortError(f"features: {error}") from None
+
+
+def _specs(config: RunConfig, known: Mapping[str, Sequence[Instrument]]) -> tuple[StreamSpec, ...]:
+    """What the kernel is told of each alias. The tick is one that the ticks of all definitions are multiples
+    of."""
+    specs = []
+    for alias in config.data.aliases:
+        stream = config.data.streams[alias]
+        instrument = known[alias][-1]
+        contract = Contract(
+            float(instrument.multiplier.as_double()), bool(getattr(instrument, "is_inverse", False))
+        )
+        ticks = [round(item.price_increment.as_decimal() * 10**SCALE) for item in known[alias]]
+        increment = float(Decimal(math.gcd(*ticks)).scaleb(-SCALE))
+        specs.append(StreamSpec(alias, increment, stream.feeds, contract))
+    return tuple(specs)
 
 
 def run_stages(models: Models, table: FeatureTable) -> StageTables:

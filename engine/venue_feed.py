@@ -1,13 +1,21 @@
-"""What only the simulated venue hears: halts where no price stands, and the first price of every bar.
+"""What only the simulated venue hears: halts where no price stands, the first price of every bar, and the
+definitions that hold in the span.
 
-Neither is data that features or strategies may know. Both go to Nautilus as a catalog of their own.
+None of it is data that features or strategies may know. It goes to Nautilus as a catalog of its own.
 """
 
 from pathlib import Path
 
 import numpy as np
 from nautilus_trader.backtest import BacktestDataConfig
-from nautilus_trader.model import BarType, InstrumentStatus, MarketStatusAction, NautilusDataType, PriceType
+from nautilus_trader.model import (
+    BarType,
+    InstrumentId,
+    InstrumentStatus,
+    MarketStatusAction,
+    NautilusDataType,
+    PriceType,
+)
 from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalogs.silences import NEVER
@@ -17,7 +25,7 @@ from engine.pipeline import Market
 
 
 class VenueFeed:
-    """Halts and first prices of one run, written below ``folder``.
+    """Halts, first prices and definitions of one run, written below ``folder``.
 
     While the market is halted nothing is matched, whatever trades come in: a stop that a trade triggered
     would fill against a book that stands no longer. A bar's first price is known to the venue when the bar
@@ -35,11 +43,18 @@ class VenueFeed:
         self.after: list[BacktestDataConfig] = []
         self._times = [np.empty(0, np.int64)]
         with CatalogWriter(folder) as writer:
-            writer.instrument(market.traded)
+            for instrument in market.instruments.values():
+                writer.instrument(instrument)
             if prices.data_type == "bars" and market.config.venue.bar_fills == "next_open":
                 self._write_opens(writer, prices.identifier, start, end)
         if prices.data_type in ("deltas", "quotes"):
             self._write_halts(prices.holes, end)
+        # Beside the data lie all definitions of an instrument, and Nautilus takes the one that it reads last.
+        for instrument in market.instruments.values():
+            if len(market.catalog.definitions(str(instrument.id))) > 1:
+                self.after.append(
+                    self._config(NautilusDataType.TradeTick, of=instrument.id)
+                )  # there are none
 
     def played(self, until: int) -> int:
         """How many of its events were played up to a moment (ns)."""
@@ -72,11 +87,16 @@ class VenueFeed:
         self.before.append(self._config(NautilusDataType.InstrumentStatus))
         self._times.append(np.array([ts for ts, _ in moments]))
 
-    def _config(self, data_type: NautilusDataType, bar_types: list[str] | None = None) -> BacktestDataConfig:
+    def _config(
+        self,
+        data_type: NautilusDataType,
+        bar_types: list[str] | None = None,
+        of: InstrumentId | None = None,
+    ) -> BacktestDataConfig:
         return BacktestDataConfig(
             data_type=data_type,
             catalog_path=str(self._folder.resolve()),
-            instrument_id=self._market.traded.id,
+            instrument_id=of or self._market.traded.id,
             bar_types=bar_types,
         )
 
