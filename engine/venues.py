@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import gc
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,9 @@ def find_instruments(
 
 def _look_up(catalog: Path) -> dict[str, Instrument]:
     try:
-        return {str(instrument.id): instrument for instrument in Catalog(catalog).instruments()}
+        known, now = Catalog(catalog), time.time_ns()
+        ids = [str(instrument.id) for instrument in known.instruments()]
+        return {name: known.definitions(name, now, now + 1)[-1] for name in ids}
     except FileNotFoundError as error:
         raise BeaufortError(f"live.instruments: {error}") from None
 

@@ -24,8 +24,9 @@ from nautilus_trader.model import (
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.records import delta_reader
-from features.bars import ClockBars
+from features.bars import ClockBars, DollarBars, VolumeBars
 from features.causal import copy_state
+from features.contract import Contract
 from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
 from features.messages import BarState, SeriesValue
@@ -364,6 +365,39 @@ def test_a_resumed_hub_starts_with_empty_books() -> None:
     assert (told.bid, told.ask) == (90.0, 91.0)
     assert told.features[0] == pytest.approx(np.log(90.5 / 101.5))  # the features' memory is kept
     assert hub.late == 0
+
+
+@pytest.mark.parametrize(
+    ("contract", "bars"),
+    [
+        (Contract(100.0, True), DollarBars(size=1_000)),  # a contract is 100 USD whatever the price
+        (Contract(0.01, False), DollarBars(size=9)),  # 0.01 x 90
+        (Contract(0.01, False), VolumeBars(size=0.1)),
+    ],
+)
+def test_event_bars_count_what_a_contract_is_worth(contract: Contract, bars: VolumeBars | DollarBars) -> None:
+    perpetual = linear_perpetual()
+    stream = StreamSpec("perp", 0.1, frozenset({"trades", "ohlcv"}), contract)
+    hub = Hub(
+        HubConfig(
+            **idle(RunGuard()),
+            kernel=FeatureKernel(["trade_count_1"], [stream]),
+            streams=(HubStream(perpetual.id, "none", True, False, False, False),),
+            bars=bars,
+            stages={"regime": Echo([0.2, 0.7, 0.1, 1.0]), "volatility": Echo([0.01, 0.001, 1.0])},
+        )
+    )
+    price, size = Price(90.0, 1), Quantity(1.0, 3)
+    trades = [
+        TradeTick(perpetual.id, price, size, AggressorSide.BUY, TradeId(str(i)), START + i * S, START + i * S)
+        for i in range(35)
+    ]
+    with tiny_engine(perpetual) as engine:
+        engine.add_data(trades)
+        engine.add_strategy(hub)
+        engine.run(start=START, end=START + 40 * S)
+    assert hub._c.guard.failures == []
+    assert [bar.ts for bar in hub.published] == [START + k * S + 1 for k in (9, 19, 29)]
 
 
 def test_values_of_a_series_from_before_the_start_are_passed_over() -> None:

@@ -10,6 +10,8 @@ from nautilus_trader.config import DataClientConfig
 from nautilus_trader.model import Money
 from toy import toy_config
 
+from catalogs.instruments import PerpetualSettings
+from catalogs.writer import CatalogWriter
 from engine.cli import main
 from engine.config import load_config
 from engine.errors import BeaufortError
@@ -46,6 +48,19 @@ def test_a_node_is_built_without_network(venue, environment, tmp_path):
 @pytest.mark.parametrize("venue", VENUES)
 def test_every_product_has_its_adapter_settings(venue, product, tmp_path):
     assert venue_source(_config(venue, tmp_path, f"live.product={product}").live).config is not None
+
+
+def test_the_definition_of_today_is_taken_from_a_catalog_of_instruments(tmp_path):
+    base = {"id": "BTCUSDT-PERP.LOOP", "base": "BTC", "quote": "USDT", "size_increment": "1"}
+    since = {"0.5": None, "0.1": "2024-01-01T00:00:00Z", "0.01": "2200-01-01T00:00:00Z"}
+    with CatalogWriter(tmp_path / "c") as writer:
+        for tick, valid_from in since.items():
+            settings = base | {"price_increment": tick, "multiplier": "0.01", "valid_from": valid_from}
+            writer.instrument(PerpetualSettings.model_validate(settings).build())
+    live = _config("okx", tmp_path, f"live.instruments={tmp_path / 'c'}").live
+    source = DataSource("LOOP", None, None)
+    found = find_instruments(live, source, ["BTCUSDT-PERP.LOOP"], tmp_path)["BTCUSDT-PERP.LOOP"]
+    assert (str(found.price_increment), str(found.multiplier)) == ("0.1", "0.01")
 
 
 @pytest.mark.parametrize("venue", VENUES)
