@@ -27,7 +27,9 @@ CHANGE = SPLIT + 5 * MINUTE
 def changed_at(catalog: Path, folder: Path, moment: int, **change: Any) -> Path:
     """``catalog`` copied, with another definition of the perpetual from ``moment`` on."""
     shutil.copytree(catalog, folder)
-    new = PerpetualSettings(**(SynthSettings().instrument.model_dump() | {"valid_from": moment} | change))
+    new = PerpetualSettings(
+        **(SynthSettings().instrument.model_dump() | {"valid_from": format_time(moment)} | change)
+    )
     with CatalogWriter(folder) as writer:
         writer.instrument(new.build())
     return folder
@@ -121,7 +123,7 @@ def test_training_over_a_change_of_contract_is_refused(
 def test_volume_of_a_small_contract_is_in_coin(trained: RunConfig, catalog: Path, tmp_path: Path) -> None:
     names = "features=['signed_volume_1','amihud_5']"
     whole = Market(small_market.config(catalog, tmp_path, names)).features(START, START + 5 * MINUTE)
-    small = changed_at(catalog, tmp_path / "c", 1, multiplier="0.01")
+    small = changed_at(catalog, tmp_path / "c", START, multiplier="0.01")
     part = Market(small_market.config(small, tmp_path, names)).features(START, START + 5 * MINUTE)
     column = whole.table.column("signed_volume_1")
     assert np.nanmax(np.abs(column)) > 0
