@@ -197,8 +197,12 @@ class Trader:
             self._send(lambda: self._host.modify_order(name, quantity=total, price=level))
 
     def cancel(self, order_id: str) -> None:
-        """Have an order cancelled."""
-        self._send(lambda: self._host.cancel_order(ClientOrderId(order_id)))
+        """Have an order cancelled: at once where the venue has it, for that needs no price."""
+        if order_id in self._unsent:
+            self._send(lambda: self._host.cancel_order(ClientOrderId(order_id)))
+        else:
+            self._arrive()
+            self._host.cancel_order(ClientOrderId(order_id))
 
     def is_closed(self, order_id: str) -> bool:
         """Whether nothing of the order can fill any more."""

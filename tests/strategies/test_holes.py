@@ -107,6 +107,15 @@ def test_a_waiting_order_is_pending_and_commands_keep_their_order():
     assert pending[3:7] == [[], [True], [True], []]  # sent at 3, gone when the hole is over
 
 
+def test_an_order_at_the_venue_is_cancelled_within_a_hole():
+    # The bid of 95 is cancelled while nothing is heard; the first price after the hole would have filled it.
+    rest = (Place("quote", 1, 1.0, 95.0),)
+    played, policy = run({1: rest, 4: lambda view: (Cancel(view.orders[0].id),)})
+    assert not played.fills
+    assert [type(event).__name__ for event in played.orders[0].events()][-1] == "OrderCanceled"
+    assert policy.seen[6] == ()
+
+
 def test_nothing_fills_after_the_last_price():
     end = (HOLE[0], 2**63 - 1)
     played, policy = run({1: BUY, 3: (Place("exit", -1, 1.0, reduce_only=True),)}, (end,), until=HOLE[0])
