@@ -93,10 +93,10 @@ class RiskGovernor:
         c.equity_log.append((ts, marked.equity, marked.lowest, price, position, label, volatility.risk_on))
         return c.drawdown.judge(self.memory, ts, marked.equity, marked.lowest, liquidated=ended is not None)
 
-    # -- funding: Nautilus settles it without telling strategies, so the books are read after each time ------
+    # -- funding ---------------------------------------------------------------------------------------------
 
     def on_funding_rate(self, funding: Any) -> None:
-        """Have the settlement that ``funding`` announces read after its time."""
+        """Have the settlement that ``funding`` announces booked after its time."""
         boundary, clock = funding.next_funding_ns, self._host.clock
         if boundary is None or boundary < clock.timestamp_ns():
             return
@@ -104,27 +104,35 @@ class RiskGovernor:
         self._rates[boundary] = Decimal(str(funding.rate))
         if known:
             return
-        after = self._c.guard.watch(self._host, lambda _event: self._on_settled(boundary))
+        after = self._c.guard.watch(self._host, lambda _event: self._settle(boundary))
         clock.set_time_alert_ns(f"funding-{boundary}", boundary + 1, callback=after)
 
-    def _on_settled(self, boundary: int) -> None:
-        rate = self._rates[boundary]
-        held = self._host.cache.positions_open(instrument_id=self._iid)
-        if not held and boundary > self._c.trade_from:
-            self._c.funding_log.append((boundary, float(rate), 0.0))  # what a holder would have met
-        for position in held:
+    def _settle(self, boundary: int) -> None:
+        """Pay on what was held just before ``boundary``, at the mark price of that time.
+
+        Nautilus pays too, without telling strategies, on what is held after the fills of that very moment.
+        """
+        rate, account = self._rates[boundary], self._c.account
+        paid, after = self._paid_by_nautilus(boundary)
+        held, price = account.before(boundary)
+        mark = self._host.cache.mark_price(self._iid)
+        if mark is not None:
+            amount = -account.notional(held, mark.value.as_decimal()) * rate
+        elif paid:
+            amount = paid * held / after
+        else:
+            amount = -account.notional(held, Decimal(price)) * rate if held else Decimal(0)
+        if amount or paid:
+            account.settle(boundary, amount, paid)
+        if held or boundary > self._c.trade_from:  # flat: what a holder would have met
+            self._c.funding_log.append((boundary, float(rate), float(amount)))
+
+    def _paid_by_nautilus(self, boundary: int) -> tuple[Decimal, Decimal]:
+        """What it paid at ``boundary``, and the position it paid on."""
+        paid = after = Decimal(0)
+        for position in self._host.cache.positions_open(instrument_id=self._iid):
             for adjustment in position.adjustments():
                 if adjustment.ts_event == boundary and adjustment.pnl_change is not None:
-                    amount = self._unrounded(adjustment.pnl_change, Decimal(str(position.signed_qty)), rate)
-                    self._c.account.settle(boundary, amount)
-                    self._c.funding_log.append((boundary, float(rate), float(amount)))
-
-    def _unrounded(self, paid: Any, held: Decimal, rate: Decimal) -> Decimal:
-        """What Nautilus paid before it rounded it to its currency's decimal places."""
-        rounded: Decimal = paid.as_decimal()
-        mark = self._host.cache.mark_price(self._iid)
-        if mark is None:
-            return rounded
-        exact = -self._c.account.notional(held, mark.value.as_decimal()) * rate
-        unit = Decimal(1).scaleb(-paid.currency.precision)
-        return exact if abs(exact - rounded) <= unit else rounded
+                    paid += adjustment.pnl_change.as_decimal()
+                    after += Decimal(str(position.signed_qty))
+        return paid, after

@@ -85,7 +85,7 @@ def venue_differs(cache: Cache, account: Account, instrument: Instrument) -> str
     if theirs is None or account.terms.spec.inverse:
         return None
     currency, settled = account_currency(instrument), settlement_currency(instrument)
-    total = theirs.balance_total(currency).as_double()
+    total = theirs.balance_total(currency).as_double() + float(account.ahead)
     price, spec = account.price, account.terms.spec
     for position in cache.positions_open(None, instrument.id):
         total += position.signed_qty * spec.profit(position.avg_px_open, price)

@@ -101,6 +101,8 @@ class Account:
         Fills and settlements so far.
     price : float
         The last reference price that was known, NaN before.
+    ahead : Decimal
+        What these books hold more than the venue's, for settlements that they booked otherwise.
     """
 
     def __init__(self, terms: AccountTerms) -> None:
@@ -110,7 +112,11 @@ class Account:
         self.changed = self.bookings = 0
         self._opened = _State(self.cash, self.position)  # at the last bar
         self._changes: list[tuple[int, Decimal, Decimal]] = []  # since then: ns, cash, contracts
+        self._latest: list[
+            tuple[int, Decimal, Decimal]
+        ] = []  # fills of the last moment: ns, contracts, price
         self.price = math.nan
+        self.ahead = _NONE
 
     # -- what happens ----------------------------------------------------------------------------------------
 
@@ -119,10 +125,20 @@ class Account:
         rate = self.terms.maker_fee if maker else self.terms.taker_fee
         fee = -abs(signed * self._value(price)) * rate
         self._book(ts, fee - signed * self._value(price), signed)
+        self._latest = [fill for fill in self._latest if fill[0] >= ts - 1]
+        self._latest.append((ts, signed, price))
         return float(fee)
 
-    def settle(self, ts: int, amount: Decimal) -> None:
-        """Book a funding settlement, positive where it was received."""
+    def before(self, ts: int) -> tuple[Decimal, float]:
+        """The position just before ``ts``, and the price of then: that of the fills since, else the last
+        bar's. Asked no later than 1 ns after ``ts``."""
+        since = [(contracts, price) for at, contracts, price in self._latest if at >= ts]
+        price = float(since[0][1]) if since else self.price
+        return self.position - sum((contracts for contracts, _ in since), _NONE), price
+
+    def settle(self, ts: int, amount: Decimal, venue: Decimal) -> None:
+        """Book a funding settlement, positive where it was received; ``venue`` is what the venue booked."""
+        self.ahead += amount - venue
         self._book(ts, amount, _NONE)
 
     def adopt(self, signed: Decimal, price: Decimal) -> None:
@@ -134,6 +150,7 @@ class Account:
         price = Decimal(what.price)
         self.cash += self.position * self._value(price) + Decimal(what.charge)
         self.position = _NONE
+        self._latest.clear()
         self._forget()
 
     def _book(self, ts: int, cash: Decimal, contracts: Decimal) -> None:

@@ -213,7 +213,7 @@ class Trader:
         """Of Nautilus's account, whose unit is worth one of the settlement currency; 0 while unknown."""
         account = self._host.portfolio.account(self._iid.venue)
         free = None if account is None else account.balance_free(self._c.currency)
-        return 0.0 if free is None else max(0.0, free.as_double())
+        return 0.0 if free is None else max(0.0, free.as_double() + float(self._c.account.ahead))
 
     def unsent(self) -> list[Any]:
         """The orders that no price was left for: the venue never heard of them."""
