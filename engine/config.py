@@ -185,8 +185,8 @@ class VenueSettings(Settings):
     """Whether limit orders wait until trades have gone through what stood before them at their price; bars
     have no trades."""
     liquidation: bool = True
-    """Whether everything is closed, and trading ends for good, once equity came down to the instrument's
-    maintenance margin."""
+    """Whether the position is taken over, and trading ends for good, where equity meets the instrument's
+    maintenance margin: by the mark price where the traded stream has one, else by the range of its bars."""
     stale_after: Duration | None = Field(default=None, gt=0)
     """Silence after which the feed that prices orders says nothing any more."""
     bar_fills: Literal["next_open", "close"] = "next_open"

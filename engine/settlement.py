@@ -91,7 +91,7 @@ def venue_differs(cache: Cache, account: Account, instrument: Instrument) -> str
         total += position.signed_qty * spec.profit(position.avg_px_open, price)
     ours = account.equity(price)
     # Each amount of theirs is rounded: profit and fee of a fill, value and payment of a settlement.
-    rounding = (2 + 2 * account.bookings) * 10.0**-currency.precision + 1e-9 * abs(ours)
+    rounding = (2 + 2 * account.bookings) * 10.0**-currency.precision + 1e-11 * abs(ours)
     if abs(total - ours) <= rounding:
         return None
     return (

@@ -126,13 +126,9 @@ def sampled_returns(run: Run) -> tuple[np.ndarray, int | None]:
 def books_differ(figures: dict[str, Any]) -> str | None:
     """By how much recorded equity and the ledger differ and the likely cause, None where it is rounding."""
     gap, starting = figures["unexplained"] or 0.0, figures["starting_equity"]
-    if abs(gap) <= 1e-3 * abs(figures["fees"]) + 1e-6 * starting:
+    if abs(gap) <= 1e-6 * starting:
         return None
     cause = "a position from before the run, or an error"
-    if figures["inverse"] and abs(gap) < 1e-3 * starting:
-        cause = (
-            "the account averages the entries of an inverse contract arithmetically; the PnL here is exact"
-        )
     moved = f"recorded equity moved by {amount(gap)} {figures['currency']} more than fills, fees, funding and"
     return f"{moved} marks account for ({cause})"
 

@@ -285,7 +285,7 @@ def test_a_span_beyond_the_recording_is_run_with_a_warning(trained: RunConfig) -
     folder, complete = run_backtest(trained.model_copy(update={"backtest": longer}), "replay", quiet=True)
     assert complete
     told = json.loads((folder / "manifest.json").read_text())["warnings"]
-    assert [warning.split()[0] for warning in told[:2]] == ["deltas", "trades"]
+    assert [warning.split()[0] for warning in told[:3]] == ["deltas", "trades", "mark"]
     assert all("stale prices" in warning for warning in told[:2])
     assert summary(folder)["warnings"] == told
     assert write_report(folder).read_text().count("<b>Warning.</b>") == len(told)

@@ -17,6 +17,7 @@ from catalogs.writer import CatalogWriter
 from engine.backtest import node_config, play, played_feeds, run_backtest
 from engine.config import RunConfig
 from engine.pipeline import Market
+from engine.report import summary
 
 _ID = "BTCUSDT-PERP.SIM"
 _MAKER, _TAKER = 1e-5, 1e-4  # of small_market
@@ -102,6 +103,40 @@ def test_equity_is_the_starting_balance_and_every_fill_fee_and_funding(run: dict
     assert last["equity"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_least_equity_of_every_bar_is_recounted_from_fills_and_mark_prices(
+    trained: RunConfig, run: dict[str, pd.DataFrame]
+) -> None:
+    fills, funding, equity = run["fills"], run["funding"], run["equity"]
+    signed = fills["side"] * fills["qty"]
+    changes = pd.concat(
+        [
+            pd.DataFrame({"ts": fills["ts"], "cash": fills["fee"] - signed * fills["price"], "held": signed}),
+            pd.DataFrame({"ts": funding["ts"], "cash": funding["amount"], "held": 0.0}),
+        ]
+    ).sort_values("ts", kind="stable")
+    times = changes["ts"].to_numpy()
+    cash, held = (np.concatenate(([0.0], changes[name].cumsum())) for name in ("cash", "held"))
+    marks = Catalog(trained.data.catalog).prices(_ID, "mark")
+
+    def worth(at: int, price: float) -> float:
+        """At a moment, with all that had happened by then."""
+        n = np.searchsorted(times, at, side="right")
+        return float(100_000 + cash[n] + held[n] * price)
+
+    expected, held_at_worst = [], 0
+    for ts, close, last in equity[["ts", "price", "equity"]].itertuples(index=False):
+        lo, hi = np.searchsorted(marks["ts_init"], (ts - 10**9, ts))
+        value, at = marks["value"][lo:hi], marks["ts_init"][lo:hi]
+        heard = ts + trained.bars.grace  # what the bar's record knows
+        ends = [(heard, marks["value"][hi - 1])]
+        if len(value):
+            ends += [(int(at[i]), value[i]) for i in (np.argmin(value), np.argmax(value))]
+        expected.append(min(worth(heard, close), *(worth(when, price) for when, price in ends)))
+        held_at_worst += expected[-1] < last
+    assert held_at_worst > 50
+    np.testing.assert_allclose(equity["equity_low"], expected, rtol=1e-12)
+
+
 def test_an_order_meets_the_book_when_its_latency_is_over(trained: RunConfig) -> None:
     """To the nanosecond, however far the next event is: whatever fills at once fills then."""
     for latency in (0, 7_000_000):
@@ -143,10 +178,39 @@ def test_an_account_at_its_maintenance_margin_is_closed_for_good(heavy: RunConfi
     }
     venue = heavy.venue.model_copy(update={"liquidation": on})
     config = heavy.model_copy(update={"venue": venue, "strategies": strategies})
-    outcome = play(Market(config), Market(config).models(), "replay")
-    assert not outcome.failures
-    permits = [row[12] for row in outcome.logs.decisions]
-    assert ("liquidated" in permits) == on
-    if on:
-        assert set(permits[permits.index("liquidated") :]) == {"liquidated"}
-        assert outcome.logs.equity[-1][4] == 0.0
+    runs: list[dict[str, Any]] = []
+    for mode in ("faithful", "replay"):
+        folder, _ = run_backtest(config, mode, quiet=True)  # type: ignore[arg-type]
+        names = ("decisions", "fills", "equity", "positions", "liquidations")
+        tables = {name: pq.read_table(folder / f"{name}.parquet").to_pandas() for name in names}
+        runs.append(tables | {"figures": summary(folder)})
+        if not on:
+            break
+    told = runs[0]
+    permits = told["decisions"]["permit"].tolist()
+    assert ("liquidated" in permits) == on == bool(len(told["liquidations"]))
+    if not on:
+        assert told["figures"]["liquidation"] is None
+        return
+    for name in ("decisions", "fills", "equity", "positions", "liquidations"):
+        pd.testing.assert_frame_equal(told[name], runs[1][name])
+    ((_, ended),) = told["liquidations"].iterrows()
+    figures, equity, fills = told["figures"], told["equity"], told["fills"]
+    assert set(permits[permits.index("liquidated") :]) == {"liquidated"}
+    after = equity[equity["ts"] >= figures["liquidated"]]
+    assert (after["position"] == 0).all()
+    assert after["equity"].to_numpy() == pytest.approx(ended["equity"])
+    assert figures["unexplained"] == pytest.approx(0, abs=1e-7)
+    assert figures["net_pnl"] == pytest.approx(ended["equity"] - 100_000)
+    assert figures["net_pnl"] == pytest.approx(told["positions"]["net_pnl"].sum())
+    # Booked at the level or worse, and the last thing that is booked.
+    assert fills["client_order_id"].iloc[-1] == "LIQUIDATION"
+    taken = fills[fills["client_order_id"] == "LIQUIDATION"]
+    assert -(taken["side"] * taken["qty"]).sum() == pytest.approx(ended["position"])
+    assert (ended["position"] > 0) == (ended["mark"] <= ended["level"])
+    assert (ended["level"] - ended["price"]) * ended["position"] >= 0
+    # At the level, equity is the maintenance margin.
+    before = fills[fills["client_order_id"] != "LIQUIDATION"]
+    signed = before["side"] * before["qty"]
+    cash = 100_000 + (before["fee"] - signed * before["price"]).sum()
+    assert cash + signed.sum() * ended["level"] == pytest.approx(0.99 * abs(signed.sum()) * ended["level"])
