@@ -110,7 +110,7 @@ class Account:
         self._multiplier = Decimal(str(terms.spec.multiplier))
         self.cash, self.position = terms.starting, _NONE
         self.changed = self.bookings = 0
-        self._opened = _State(self.cash, self.position)  # at the last bar
+        self._opened = _State(self.cash, self.position)  # at the last bar's close
         self._changes: list[tuple[int, Decimal, Decimal]] = []  # since then: ns, cash, contracts
         self._latest: list[
             tuple[int, Decimal, Decimal]
@@ -151,7 +151,8 @@ class Account:
         self.cash += self.position * self._value(price) + Decimal(what.charge)
         self.position = _NONE
         self._latest.clear()
-        self._forget()
+        self._opened = _State(self.cash, self.position)
+        self._changes.clear()
 
     def _book(self, ts: int, cash: Decimal, contracts: Decimal) -> None:
         self.cash += cash
@@ -187,7 +188,9 @@ class Account:
                 after = float(self.cash + self.position * self._value(Decimal(ended.price))) + ended.charge
                 return Marked(after, min(lowest, after), ended)
             lowest = min(lowest, float(worth))
-        self._forget()
+        # A bar is heard of a little after its close: what happened meanwhile belongs to the next one.
+        self._opened = self._at(ts)
+        self._changes = [change for change in self._changes if change[0] > ts]
         return Marked(equity, min(lowest, equity), None)
 
     def notional(self, contracts: Decimal, price: Decimal) -> Decimal:
@@ -215,9 +218,8 @@ class Account:
         """The books at ``ts``. A fill of that very moment counts: it was the price that made it."""
         cash, position = self._opened
         for at, paid, contracts in self._changes:
-            if at > ts:
-                break
-            cash, position = cash + paid, position + contracts
+            if at <= ts:
+                cash, position = cash + paid, position + contracts
         return _State(cash, position)
 
     def _throughout(self, close: float) -> _State:
@@ -272,7 +274,3 @@ class Account:
 
     def _value(self, price: Decimal) -> Decimal:
         return -self._multiplier / price if self.terms.spec.inverse else self._multiplier * price
-
-    def _forget(self) -> None:
-        self._opened = _State(self.cash, self.position)
-        self._changes.clear()

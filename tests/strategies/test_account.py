@@ -97,6 +97,14 @@ def test_what_is_bought_within_a_bar_is_not_marked_at_an_extreme_before_it():
         assert book.mark(9, 100.0, marks(low=90, low_at=5)).lowest == lowest
 
 
+def test_what_is_bought_while_a_bar_is_not_yet_heard_of_is_not_marked_at_an_extreme_before_it():
+    book = account()
+    fill(book, 12, 10, 100)  # the bar that ends at 10 is heard of at 13
+    assert book.mark(10, 100.0, marks(low=90, low_at=5)).lowest == 10_000
+    assert book.mark(20, 100.0, marks(low=90, low_at=11)).lowest == 10_000
+    assert book.mark(30, 100.0, marks(low=90, low_at=21)).lowest == 9_900
+
+
 def test_where_extremes_have_no_time_only_what_was_held_throughout_is_marked_at_them():
     book = account(untimed=True)
     fill(book, 1, 10, 100)
