@@ -48,7 +48,7 @@ def test_equity_is_start_and_every_fill_fee_and_settlement_exactly(inverse, scal
         cash += paid - Fraction(signed) * worth(Fraction(price))
         held += Fraction(signed)
         if k % 7 == 0:
-            book.settle(k, Decimal("-0.37"))
+            book.settle(k, Decimal("-0.37"), Decimal("-0.37"))
             cash -= Fraction("0.37")
         mark = float(rng.uniform(90, 110)) * scale
         exact = cash + held * worth(Fraction(mark))
