@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from features.errors import PartError
 from features.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies.door import admit
+from strategies.execution import Execution, Venue
 from strategies.governor import RiskSettings
-from strategies.handover import CLOSED, only_reduce, stand_down, why_not
+from strategies.handover import CLOSED, close_out, leave, only_reduce, stand_down, why_not
+from strategies.own_orders import OwnOrder
 from strategies.policy import (
+    Amend,
     Cancel,
     Decision,
     Intent,
@@ -20,9 +23,9 @@ from strategies.policy import (
     Place,
     PolicyContext,
     PolicySettings,
-    WorkingOrder,
 )
 from strategies.records import LIQUIDATION, Log
+from strategies.refusals import Backoff
 from strategies.sizing import ContractSpec, cap
 
 _NAN = math.nan
@@ -40,28 +43,6 @@ _SILENCE = BarState(
     RiskState("halted", 0.0, _NAN, 0.0),
 )
 """Before the first bar."""
-
-
-class Venue(Protocol):
-    """What a desk asks of the Nautilus strategy it works in."""
-
-    def place(self, desk: "Desk", wanted: Place) -> None:
-        """Send an order; ``desk.sent`` is told its id first, because a denial comes back at once."""
-        ...
-
-    def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
-        """Change an order to this total quantity and price."""
-        ...
-
-    def cancel(self, order_id: str) -> None: ...
-
-    def is_closed(self, order_id: str) -> bool:
-        """Whether nothing of the order can fill any more."""
-        ...
-
-    def free_margin(self) -> float:
-        """In the settlement currency."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,21 +89,7 @@ class DeskConfig:
     bundle_at: Callable[[int], str]
 
 
-@dataclasses.dataclass(slots=True)
-class _Order:
-    """The desk's own book-keeping of one order, so that a bar needs no look into Nautilus's cache."""
-
-    role: str
-    side: int
-    quantity: float  # total, filled part included
-    price: float
-    reduce_only: bool
-    filled: float = 0.0
-    pending: bool = True
-    removing: bool = False
-
-
-class Desk:
+class Desk(Execution):
     """Trades by a pure policy, inside its regimes, its permit and its caps.
 
     At every ``BarState`` it builds a ``MarketView`` of the bar and its own orders, lets the policy decide,
@@ -130,40 +97,26 @@ class Desk:
     no model is valid, or trading is halted) its orders that add risk are cancelled, and its position is
     closed or worked out reduce-only as ``on_leave`` says; halted always closes it. At a bar without a price
     nothing is opened and nothing closed: orders that add risk are cancelled, those that protect a position
-    stand. What other desks hold uses up the same caps, and nothing is opened against it.
-
-    Attributes
-    ----------
-    policy
-    position : float
-        Signed contracts, by its own fills.
-    entry : float
-        Average entry price, NaN while flat.
+    stand. What other desks hold uses up the same caps, and nothing is opened against it. After refused orders
+    it waits before it asks again.
     """
 
     def __init__(self, config: DeskConfig, venue: Venue) -> None:
         self.config = config
-        self._venue = venue
-        self._spec = config.spec
         self.name = config.name
-        self.policy = config.settings.policy(
-            PolicyContext(
-                config.spec,
-                config.risk,
-                config.bars_per_year,
-                config.horizon,
-                config.maker_fee,
-                config.features,
-            )
+        context = PolicyContext(
+            config.spec,
+            config.risk,
+            config.bars_per_year,
+            config.horizon,
+            config.maker_fee,
+            config.features,
         )
+        policy = config.settings.policy(context)
+        super().__init__(config.spec, config.risk.stop.fraction, policy, venue, self._call)
         self._labels = config.settings.labels
         self._flattens = config.settings.on_leave == "flatten"
         self._bar = _SILENCE
-        self.position = 0.0
-        self.entry = _NAN
-        self._orders: dict[str, _Order] = {}
-        self._working: tuple[WorkingOrder, ...] | None = ()  # None: to be built again
-        self._between: list[str] = []  # ids sent since the last record
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
@@ -180,7 +133,11 @@ class Desk:
         others_add : bool
             Whether orders of theirs may still add to it: meanwhile none of this desk may.
         """
-        self._bar = bar
+        self._bar, self.ts = bar, bar.ts
+        if bar.price > 0:
+            self.price = bar.price
+        self.refusals.bar()
+        self._clearing = False
         regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
         owned = regime.label in self._labels
         reason = why_not(regime.label, owned, risk.permit)
@@ -203,14 +160,14 @@ class Desk:
             risk.drawdown,
             self.position,
             self.entry,
-            self.working(),
+            self.orders.working(),
             Limits(risk.permit, False, 0.0, "", 0.0) if reason or others_add else self._limits(bar, others),
         )
-        wish = self.policy.decide(view) if bar.price > 0 else Decision("none", "")
+        wish = self._call(self.policy.decide, view) if bar.price > 0 else Decision("none", "")
         if bar.ts <= self.config.trade_from:
             return
-        if self._orders:
-            self._send(self._leftovers())
+        if self.orders:
+            self.send(self._leftovers())
         if not bar.price > 0:  # what was sent now would be filled at a price that nobody knows
             decision = only_reduce(view, wish, "no price")
         elif not reason:
@@ -219,7 +176,15 @@ class Desk:
             decision = stand_down(view, reason)
         else:
             decision = only_reduce(view, wish, reason)
-        self._act(view, decision, digest)
+        self._act(view, self._put_off(self._demanded(view, decision)), digest)
+
+    def _call(self, what: Callable[..., Any], *about: Any) -> Any:
+        """A method of the policy; what it raises names it and the bar."""
+        try:
+            return what(*about)
+        except Exception as error:
+            part = f"strategies.{self.name} ({self.config.settings.kind})"
+            raise PartError(part, self._bar.ts, error) from error
 
     def _limits(self, bar: BarState, others: float) -> Limits:
         risk, price = bar.risk, bar.price
@@ -239,53 +204,69 @@ class Desk:
         return view.limits._replace(margin=notional / self._spec.value(view.price))
 
     def _leftovers(self) -> list[Cancel]:
-        """What an exhausted book left of market orders: Nautilus would keep it for ever."""
-        return [Cancel(key) for key, o in self._orders.items() if o.filled and o.role in ("entry", "exit")]
+        """What an exhausted book left of orders at market: Nautilus would keep it for ever."""
+        return [Cancel(key) for key, o in self.orders if o.filled and o.role in ("entry", "exit", "stop")]
 
     def adding(self) -> bool:
         """Whether an order that adds risk may still fill."""
-        return any(not order.reduce_only for order in self.working())
+        return any(not order.reduce_only for order in self.orders.working())
 
-    def working(self) -> tuple[WorkingOrder, ...]:
-        """The orders that may still fill."""
-        if self._orders:
-            self._forget_closed()
-        if self._working is None:
-            self._working = tuple(
-                WorkingOrder(
-                    key,
-                    o.role,
-                    o.side,
-                    o.quantity - o.filled,
-                    o.price,
-                    o.reduce_only,
-                    o.pending or o.removing,
-                    o.filled > 0,
-                )
-                for key, o in self._orders.items()
-            )
-        return self._working
+    # -- what comes before the policy's wish -----------------------------------------------------------------
 
-    def _forget_closed(self) -> None:
-        """Orders that ended without a word: Nautilus may cancel the rest of a market order silently."""
-        for key in [key for key, o in self._orders.items() if o.pending or o.removing]:
-            if self._venue.is_closed(key):
-                del self._orders[key]
-                self._working = None
+    def _demanded(self, view: MarketView, decision: Decision) -> Decision:
+        """``decision``, unless the position has to be closed now."""
+        if not view.position:
+            self.demand = ""
+            return decision
+        if not view.price > 0:
+            return decision
+        left = any(o.role == "stop" and o.touched for o in view.orders)  # it triggered, and found too little
+        if not self.demand and (left or self.is_passed(self.stop_level())):
+            self.demand = "stop passed"
+            self._call(self.policy.stopped, view.ts)
+        exits = any(isinstance(i, Place) and i.role == "exit" for i in decision.intents)
+        if not self.demand or exits:
+            return decision
+        return leave(view, "exit", self.demand, passive="hold")
 
-    # -- the door, and what lies behind it -------------------------------------------------------------------
+    def _put_off(self, decision: Decision) -> Decision:
+        """``decision`` without what has to wait after a refusal."""
+        waits = [(intent, self._wait(intent)) for intent in decision.intents]
+        late = next((wait for _, wait in waits if wait is not None), None)
+        if late is None:
+            return decision
+        kept = tuple(intent for intent, wait in waits if wait is None)
+        if any(not isinstance(intent, Cancel) for intent in kept):
+            return decision._replace(intents=kept)
+        reason = f"{decision.action} put off after a refusal: {late.reason}"
+        return Decision("cancel" if kept else "none", reason, kept)
+
+    def _wait(self, intent: Intent) -> Backoff | None:
+        order = self.orders.touch(intent.id) if isinstance(intent, Amend) else intent
+        if order is None or isinstance(order, Cancel):
+            return None
+        wait = self.refusals.of(order.role, reduce_only=order.reduce_only)  # type: ignore[union-attr]
+        return wait if wait.waiting else None
+
+    # -- the door, and the record ----------------------------------------------------------------------------
 
     def _act(self, view: MarketView, decision: Decision, digest: str) -> None:
         action, reason, intents, size, bound = decision
         if intents:
-            passed = admit(intents, view.position, view.orders, self._at_door(view), view.price, self._spec)
-            size = sum(i.quantity for i in passed.intents if not isinstance(i, Cancel))
+            passed = self.admit(intents, self._at_door(view))
+            size = _contracts(passed.intents)
             bound = passed.bound or bound
             if not passed.intents:
-                action, reason = "none", f"{action} refused: {bound}"
-            self._send(passed.intents)
-        ids = ",".join(self._between)
-        self._between.clear()
+                action, reason = "none", f"{action} refused: {bound}" + self._dust(bound)
+            self.send(passed.intents)
+        stops = self.protect()
+        if stops and action in ("none", "hold"):
+            action, size, bound = "protect", _contracts(stops), "position"
+        if self.notes:
+            reason = "; ".join([*self.notes, reason])
+            self.notes.clear()
+        ids = ",".join(self.between)
+        self.between.clear()
         self.config.decisions.append(
             (
                 view.ts,
@@ -311,90 +292,54 @@ class Desk:
             )
         )
 
-    def _send(self, intents: Sequence[Intent]) -> None:
-        for intent in intents:
-            if isinstance(intent, Place):
-                self._venue.place(self, intent)
-                continue
-            order = self._orders.get(intent.id)
-            if order is None or order.removing:
-                continue
-            self._working = None
-            if isinstance(intent, Cancel):
-                order.removing = True
-                self._venue.cancel(intent.id)
-                continue
-            total = order.filled + intent.quantity
-            moved = abs(intent.price - order.price) > 0.5 * self._spec.price_increment
-            if not moved and abs(total - order.quantity) < 0.5 * self._spec.size_increment:
-                continue  # nothing is left of the change: Nautilus refuses to modify nothing
-            order.pending = True
-            self._between.append(intent.id)
-            self._venue.amend(intent.id, order.role, total, intent.price)
+    def _dust(self, bound: str) -> str:
+        if bound != "dust":
+            return ""
+        worth = abs(self.position) * self._spec.value(self.price)
+        return f" ({abs(self.position):.12g} contracts worth {worth:.4g}: no legal order is that small)"
 
-    def sent(self, key: str, wanted: Place) -> None:
-        """An order of this id is about to go to the venue."""
-        price = _NAN if wanted.price is None else wanted.price
-        self._orders[key] = _Order(wanted.role, wanted.side, wanted.quantity, price, wanted.reduce_only)
-        self._working = None
-        self._between.append(key)
+    # -- beginning and end of a session ----------------------------------------------------------------------
 
     def stop(self, *, flatten: bool) -> None:
         """Orders that could add risk go; the position is closed at market, or stays under its stop."""
-        self._send([Cancel(key) for key, o in self._orders.items() if flatten or o.role != "stop"])
+        self.send([Cancel(key) for key, o in self.orders if flatten or o.role != "stop"])
         if flatten and self.position:
-            side = -1 if self.position > 0 else 1
-            self._reduce((Place("exit", side, abs(self.position), reduce_only=True),))
+            nothing = Limits("halted", False, 0.0, "", 0.0)
+            for intent in self.admit(close_out(self.position, ()), nothing).intents:
+                if isinstance(intent, Place):
+                    self._venue.place(self, intent)
 
-    def recover(self, key: str, wanted: Place, filled: float) -> None:
+    def recover(self, key: str, order: OwnOrder) -> None:
         """An order that a restarted session finds at the venue."""
-        price = _NAN if wanted.price is None else wanted.price
-        self._orders[key] = _Order(
-            wanted.role, wanted.side, wanted.quantity, price, wanted.reduce_only, filled, pending=False
-        )
-        self._working = None
+        self.orders.add(key, order)
+
+    def rest(self) -> float:
+        """What of the position is too small for an order by itself, contracts; 0 where nothing is."""
+        held = abs(self.position)
+        return held if held and self._spec.below_minimum(held, self.price) else 0.0
+
+    def save(self) -> dict[str, Any]:
+        """What the next session of this desk has to know, as JSON values."""
+        return {"policy": self.policy.save(), "refusals": self.refusals.save(), "demand": self.demand}
+
+    def load(self, memory: dict[str, Any]) -> None:
+        """Continue from what ``save`` gave."""
+        self.policy.load(memory["policy"])
+        self.refusals.load(memory["refusals"])
+        self.demand = str(memory["demand"])
 
     # -- what the venue says ---------------------------------------------------------------------------------
 
-    def on_accepted(self, key: str) -> None:
-        """The venue has the order, or leaves it as it was."""
-        if order := self._known(key):
-            order.pending = False
-
-    def on_updated(self, key: str, quantity: float, price: float | None) -> None:
-        """The order has this total quantity now, and this price if one is given."""
-        if order := self._known(key):
-            order.pending = False
-            order.quantity = quantity
-            if price is not None:
-                order.price = price
-
-    def on_cancel_rejected(self, key: str) -> None:
-        if order := self._known(key):
-            order.removing = False
-
-    def on_closed(self, key: str) -> None:
-        """The order is gone: cancelled, rejected, denied or expired."""
-        if order := self._known(key):
-            del self._orders[key]
-            if order.role == "entry" and order.filled:  # the book was thinner than the order
-                self.protect()
-
     def on_fill(self, key: str, ts: int, quantity: float, price: float, fee: float, maker: bool) -> None:
         """``quantity`` contracts of an order were filled at ``price``; a ``fee`` paid is negative."""
-        order = self._known(key)
-        if order is None:
-            return
-        order.filled += quantity
-        if order.quantity - order.filled < 0.5 * self._spec.size_increment:
-            del self._orders[key]
-        self._hold(order.side * quantity, price)
-        self._record_fill(ts, key, order.side, quantity, price, fee, maker, self._bar.price)
+        side = self.on_filled(key, ts, quantity, price)
+        if side:
+            self._record_fill(ts, key, side, quantity, price, fee, maker, self._bar.price)
 
     def surrender(self, ts: int, price: float, charge: float) -> None:
         """The venue takes the position over at ``price``, for ``charge`` (negative): no order stands any
         more."""
-        self._send([Cancel(key) for key in self._orders])
+        self.send([Cancel(key) for key, _ in self.orders])
         if self.position or charge:
             side = -1 if self.position > 0 else 1
             self._record_fill(ts, LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
@@ -416,28 +361,6 @@ class Desk:
         row = (ts, key, self.name, side, quantity, price, fee, maker, mid, regime, risk_on)
         self.config.fills.append(row)
 
-    def _known(self, key: str) -> _Order | None:
-        self._working = None
-        return self._orders.get(key)
 
-    def _hold(self, change: float, price: float) -> None:
-        """Position and average entry after a fill of ``change`` signed contracts."""
-        old = self.position
-        new = self.position = round(old + change, self._spec.size_precision)
-        if new == 0:
-            self.entry = _NAN
-        elif old * change > 0:
-            self.entry = self._spec.average(self.entry, abs(old), price, abs(change))
-        elif old * new <= 0:  # opened, or turned round
-            self.entry = price
-
-    def protect(self) -> None:
-        """Send what the policy wants to stand without waiting for the next bar."""
-        self._reduce(self.policy.protect(self.position, self.entry, self.working()))
-
-    def _reduce(self, intents: Sequence[Intent]) -> None:
-        """Send intents between bars, which may not add."""
-        if intents:
-            limits = Limits(self._bar.risk.permit, False, 0.0, "", 0.0)
-            orders, price = self.working(), self._bar.price
-            self._send(admit(intents, self.position, orders, limits, price, self._spec).intents)
+def _contracts(intents: tuple[Intent, ...]) -> float:
+    return sum(i.quantity for i in intents if not isinstance(i, Cancel))

@@ -22,14 +22,17 @@ def admit(
     limits: Limits,
     price: float,
     spec: ContractSpec,
+    *,
+    alone: bool = True,
 ) -> Passed:
     """Cut each intent to what may pass; drop what may not.
 
     An order that is not reduce-only passes only where ``limits.may_add``, and only as far as position and all
     working orders of its side, were they all to fill, stay within ``limits.quantity`` (on the side against
     ``limits.others``: within what is held the other way); an order whose cancel is on its way still counts. A
-    reduce-only order passes under every permit, never larger than the position. Quantities are rounded down
-    to the lot, limit prices to the passive side, stop prices towards the entry.
+    reduce-only order passes under every permit, never closing more than the position: an exit or a stop as
+    the orders that ``ContractSpec.closing`` says, which may be several. Other quantities are rounded down to
+    the lot, limit prices to the passive side, stop prices towards the entry.
 
     Parameters
     ----------
@@ -37,6 +40,8 @@ def admit(
         Signed contracts.
     price : float
         The market's, for market orders' notional.
+    alone : bool
+        Whether the venue's net position is this one.
 
     Raises
     ------
@@ -59,24 +64,46 @@ def admit(
         else:
             wanted = intent
         _check(wanted)
-        quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec)
+        if wanted.reduce_only and wanted.role != "quote":
+            quantities, cut = _closing(wanted, position, price, spec, alone=alone)
+        else:
+            quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec)
+            quantities = (quantity,) if quantity > 0 else ()
         bound = cut or bound
         limit = None if wanted.price is None else _price(wanted, spec)
         if isinstance(intent, Amend):
             assert limit is not None
-            passed.append(Amend(intent.id, quantity, limit) if quantity > 0 else Cancel(intent.id))
-            key = intent.id
+            quantity = quantities[0] if quantities else 0.0
+            passed.append(Amend(intent.id, quantity, limit) if quantities else Cancel(intent.id))
             # Until the venue answers, the old order may still fill: the larger of both counts.
             standing = max(quantity, old.quantity)  # type: ignore[union-attr]
-        else:
-            if quantity == 0:
-                continue
+            working[intent.id] = _standing(intent.id, wanted, standing, price)
+            continue
+        for quantity in quantities:
             passed.append(wanted._replace(quantity=quantity, price=limit))
             if not wanted.reduce_only:
                 limits = limits._replace(margin=limits.margin - quantity)
-            key, standing = f"new-{len(passed)}", quantity
-        working[key] = WorkingOrder(key, wanted.role, wanted.side, standing, price, wanted.reduce_only, True)
+            key = f"new-{len(passed)}"
+            working[key] = _standing(key, wanted, quantity, price)
     return Passed(tuple(passed), bound)
+
+
+def _standing(key: str, wanted: Place, quantity: float, price: float) -> WorkingOrder:
+    return WorkingOrder(key, wanted.role, wanted.side, quantity, price, wanted.reduce_only, True)
+
+
+def _closing(
+    wanted: Place, position: float, price: float, spec: ContractSpec, *, alone: bool
+) -> tuple[tuple[float, ...], str]:
+    """The orders of an exit or a stop, and what cut them."""
+    room = max(0.0, -wanted.side * position)
+    level = price if wanted.price is None else wanted.price
+    quantities = spec.closing(
+        min(wanted.quantity, room), level, alone=alone, resting=wanted.price is not None
+    )
+    if room and not quantities:
+        return (), "dust"
+    return quantities, "position" if room < wanted.quantity and sum(quantities) < wanted.quantity else ""
 
 
 def _check(wanted: Place) -> None:
@@ -96,11 +123,9 @@ def _quantity(
     spec: ContractSpec,
 ) -> tuple[float, str]:
     held = wanted.side * position  # what is held in the order's own direction
-    if wanted.reduce_only:
-        room = max(0.0, -held)
-        if wanted.role == "quote":  # it rests beside others of its kind; an exit goes over them
-            same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.role == "quote")
-            room = max(0.0, room - sum(o.quantity for o in same))
+    if wanted.reduce_only:  # it rests beside others of its kind; an exit goes over them
+        same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.role == "quote")
+        room = max(0.0, -held - sum(o.quantity for o in same))
         quantity = spec.floor_quantity(min(wanted.quantity, room))
         return quantity, "position" if room < wanted.quantity else ""
     if not limits.may_add:

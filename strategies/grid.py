@@ -5,17 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from features.settings import Count, Duration, Integer, Multiple, Number, default, unit
+from strategies.handover import leave
 from strategies.ladder import build_ladder, requote
-from strategies.policy import (
-    Cancel,
-    Decision,
-    Intent,
-    MarketView,
-    Place,
-    PolicyContext,
-    PolicySettings,
-    WorkingOrder,
-)
+from strategies.policy import Cancel, Decision, MarketView, PolicyContext, PolicySettings
 from strategies.sizing import Sized, rules, smallest
 
 _SLACK = 0.05  # of a unit: an order that much smaller than wanted stays as it is
@@ -75,6 +67,7 @@ class GridPolicy:
         self.center = 0.0  # of the ladder drawn, 0 where none is
         self.spacing = 0.0
         self.unit = 0.0
+        self.stop = 0.0  # where the position's stop stands, 0 where none does
         self.scale = -1.0  # by governor and gate when the unit was sized, -1 where it must be sized anew
         self.bound = ""
         self._settled: tuple[Any, ...] | None = None  # the situation in which the ladder needs no command
@@ -92,7 +85,7 @@ class GridPolicy:
             return self._close(view, "stop", "range broken")
         if not spacing > 0:
             return self._rest(view, "no volatility forecast")
-        if any(o.pending for o in view.orders):
+        if any(o.pending for o in view.orders if o.role != "stop"):
             return Decision("hold", "waiting for the venue")
         if not view.limits.may_add:
             return self._work_out(view, spacing) if view.position else self._rest(view, "may not add")
@@ -139,7 +132,10 @@ class GridPolicy:
         """By the spacing drawn last, so that a position is watched while there is no forecast, too."""
         if not self.spacing or not (view.position or view.orders):
             return False
-        return abs(view.price - self.fair) > (self._s.levels + self._s.break_levels) * self.spacing
+        return abs(view.price - self.fair) > self._range()
+
+    def _range(self) -> float:
+        return (self._s.levels + self._s.break_levels) * self.spacing
 
     # -- decisions -------------------------------------------------------------------------------------------
 
@@ -165,7 +161,8 @@ class GridPolicy:
         return view.size_factor * (1.0 if view.risk_on else self._s.risk_off_size)
 
     def _draw(self, view: MarketView, action: str, unit: float, *, reduce_only: bool) -> Decision:
-        drawn = (self.center, self.spacing, unit, view.position, view.orders, reduce_only)
+        quotes = tuple(o for o in view.orders if o.role == "quote")
+        drawn = (self.center, self.spacing, unit, view.position, quotes, reduce_only)
         if drawn == self._settled:
             return Decision("hold", "ladder stands")
         self._settled = None
@@ -183,7 +180,6 @@ class GridPolicy:
             spec,
             reduce_only=reduce_only,
         )
-        quotes = [o for o in view.orders if o.role == "quote"]
         intents = requote(
             quotes,
             wanted,
@@ -220,18 +216,24 @@ class GridPolicy:
 
     def _close(self, view: MarketView, passive: str, reason: str) -> Decision:
         self.unit, self.scale = 0.0, -1.0
-        intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role == "quote"]
-        if view.position and not any(o.role == "exit" for o in view.orders):
-            side = -1 if view.position > 0 else 1
-            intents.append(Place("exit", side, abs(view.position), reduce_only=True))
-        return Decision(
-            "stop" if intents else passive, reason, tuple(intents), bound="position" if intents else ""
-        )
+        return leave(view, "stop", reason, passive=passive)
 
-    def protect(
-        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
-    ) -> tuple[Intent, ...]:
-        return ()
+    # -- the stop --------------------------------------------------------------------------------------------
+
+    def stop_price(self, position: float, entry_price: float) -> float:
+        """Where the range breaks, as far as it is off by more than the ladder's tolerance."""
+        side = 1 if position > 0 else -1
+        away = min(self._range(), 0.5 * self.fair)
+        if not away > 0:
+            return 0.0
+        level = self.fair - side * away
+        if (self.stop - self.fair) * side >= 0 or abs(level - self.stop) > self._s.requote * self.spacing:
+            self.stop = level
+        return self.stop
+
+    def stopped(self, ts: int) -> None:
+        self.paused_until = max(self.paused_until, ts + self._s.pause)
+        self.unit, self.scale = 0.0, -1.0
 
     def save(self) -> dict[str, Any]:
         return {
@@ -241,6 +243,7 @@ class GridPolicy:
             "center": self.center,
             "spacing": self.spacing,
             "unit": self.unit,
+            "stop": self.stop,
             "scale": self.scale,
             "bound": self.bound,
         }

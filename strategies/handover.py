@@ -1,7 +1,9 @@
 """What becomes of orders and position while a strategy may not add risk."""
 
+from collections.abc import Iterable
+
 from features.messages import REGIMES
-from strategies.policy import Cancel, Decision, Intent, MarketView, Place
+from strategies.policy import Cancel, Decision, Intent, MarketView, Place, WorkingOrder
 
 CLOSED = ("halted", "liquidated")
 """Permits under which nothing may be held."""
@@ -18,15 +20,25 @@ def why_not(label: int, owned: bool, permit: str) -> str:
     return "" if permit == "active" else "reduce only"
 
 
+def close_out(position: float, orders: Iterable[WorkingOrder]) -> tuple[Intent, ...]:
+    """Every order cancelled and the position closed at market. Its stops stand until that is done."""
+    intents: list[Intent] = [Cancel(o.id) for o in orders if o.role not in ("exit", "stop")]
+    if position and not any(o.role == "exit" for o in orders):
+        intents.append(Place("exit", -1 if position > 0 else 1, abs(position), reduce_only=True))
+    return tuple(intents)
+
+
+def leave(view: MarketView, action: str, reason: str, *, passive: str = "none") -> Decision:
+    """``close_out`` as a decision; ``passive`` is its action where nothing is left to send."""
+    intents = close_out(view.position, view.orders)
+    closes = any(isinstance(i, Place) for i in intents)
+    return Decision(action if intents else passive, reason, intents, bound="position" if closes else "")
+
+
 def stand_down(view: MarketView, reason: str) -> Decision:
-    """Every order cancelled, the position closed at market."""
-    intents: list[Intent] = [Cancel(o.id) for o in view.orders if o.role != "exit"]
-    closing = any(o.role == "exit" for o in view.orders)
-    if view.position and not closing:
-        side = -1 if view.position > 0 else 1
-        intents.append(Place("exit", side, abs(view.position), reduce_only=True))
-        return Decision("flatten", reason, tuple(intents), bound="position")
-    return Decision("cancel" if intents else "none", reason, tuple(intents))
+    """``close_out`` because the strategy may hold nothing."""
+    wish = leave(view, "flatten", reason)
+    return wish if wish.bound or not wish.intents else wish._replace(action="cancel")
 
 
 def only_reduce(view: MarketView, wish: Decision, reason: str) -> Decision:

@@ -5,17 +5,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from features.settings import Bars, Multiple, Probability
-from strategies.policy import (
-    Amend,
-    Cancel,
-    Decision,
-    Intent,
-    MarketView,
-    Place,
-    PolicyContext,
-    PolicySettings,
-    WorkingOrder,
-)
+from strategies.handover import leave
+from strategies.policy import Decision, MarketView, Place, PolicyContext, PolicySettings
 from strategies.sizing import Sized, rules, smallest
 
 
@@ -48,7 +39,7 @@ class MomentumSettings(PolicySettings):
 
 
 class MomentumPolicy:
-    """Holds at most one position, with one protective stop at the venue."""
+    """Holds at most one position."""
 
     def __init__(self, settings: MomentumSettings, context: PolicyContext) -> None:
         self._s = settings
@@ -64,23 +55,11 @@ class MomentumPolicy:
         if any(o.role == "exit" for o in view.orders):
             return Decision("hold", "exit on its way")
         reason = self._exit_reason(view)
-        if reason:
-            side = -1 if view.position > 0 else 1
-            cancels = tuple(Cancel(o.id) for o in view.orders)
-            close = Place("exit", side, abs(view.position), reduce_only=True)
-            return Decision("exit", reason, (*cancels, close), bound="position")
-        protection = self.protect(view.position, view.entry_price, view.orders)
-        if protection:
-            return Decision("stop", "stop renewed", protection, bound="position")
-        return Decision("hold", "position held")
+        return leave(view, "exit", reason) if reason else Decision("hold", "position held")
 
     def _exit_reason(self, view: MarketView) -> str:
         long = view.position > 0
         own, other = (view.p_up, view.p_down) if long else (view.p_down, view.p_up)
-        stop = self._stop_price(view.position, view.entry_price)
-        triggered = any(o.role == "stop" and o.touched for o in view.orders)  # and left something behind
-        if triggered or (view.price <= stop if long else view.price >= stop):
-            return "stop passed"
         if self.bars_held >= self._s.horizon:
             return "horizon reached"
         return "forecast turned" if other - own > self._s.flip_margin else ""
@@ -92,12 +71,7 @@ class MomentumPolicy:
         elif self.cooldown:
             self.cooldown -= 1
         if view.orders:
-            orphans = tuple(Cancel(o.id) for o in view.orders if o.role == "stop" and not o.pending)
-            return (
-                Decision("cancel", "stop without position", orphans)
-                if orphans
-                else Decision("none", "order on its way")
-            )
+            return Decision("none", "order on its way")
         if self.cooldown:
             return Decision("none", "cooling down")
         s, up, down = self._s, view.p_up, view.p_down
@@ -125,7 +99,7 @@ class MomentumPolicy:
             context.spec,
             equity=view.equity,
             entry=view.price,
-            stop=self._stop_price(side, view.price),
+            stop=self.stop_price(side, view.price),
             annual_volatility=context.annual_volatility(view.volatility),
             win=win,
             loss=loss,
@@ -143,27 +117,11 @@ class MomentumPolicy:
             "enter", f"{name} over threshold", (Place("entry", side, quantity),), quantity, sized.bound
         )
 
-    def protect(
-        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
-    ) -> tuple[Intent, ...]:
-        stops = [o for o in orders if o.role == "stop"]
-        if not position:
-            if not self.bars_held:  # opened and closed within one bar
-                self.cooldown = self._s.cooldown + 1
-            return tuple(Cancel(o.id) for o in stops)
-        if any(o.role in ("entry", "exit") for o in orders):  # the position is still changing
-            return ()
-        quantity = abs(position)
-        level = self._stop_price(position, entry_price)
-        if not stops:
-            side = -1 if position > 0 else 1
-            return (Place("stop", side, quantity, level, reduce_only=True),)
-        stop = stops[0]
-        if stop.pending or abs(stop.quantity - quantity) < 0.5 * self._context.spec.size_increment:
-            return ()
-        return (Amend(stop.id, quantity, level),)
+    def stopped(self, ts: int) -> None:
+        if not self.bars_held:  # opened and closed within one bar
+            self.cooldown = self._s.cooldown + 1
 
-    def _stop_price(self, position: float, entry_price: float) -> float:
+    def stop_price(self, position: float, entry_price: float) -> float:
         return entry_price * (1 - self.stop_distance if position > 0 else 1 + self.stop_distance)
 
     def save(self) -> dict[str, Any]:

@@ -132,10 +132,16 @@ class Policy(Protocol):
         """Called at every bar, also while the strategy may not trade: then its wishes are not carried out."""
         ...
 
-    def protect(
-        self, position: float, entry_price: float, orders: tuple[WorkingOrder, ...]
-    ) -> tuple[Intent, ...]:
-        """Called when a fill changed the position: orders that must not wait for the next bar."""
+    def stop_price(self, position: float, entry_price: float) -> float:
+        """Where the protective stop of ``position`` (signed contracts, not zero) stands.
+
+        Asked at every bar and every fill; the desk keeps an order of the position's size there, so a level
+        that moves costs a command. NaN leaves it to ``risk.stop.fraction`` of the entry price.
+        """
+        ...
+
+    def stopped(self, ts: int) -> None:
+        """The protective stop was reached, at ``ts`` (ns)."""
         ...
 
     def save(self) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Backoff:
         """Whether nothing is to be asked for at this bar."""
         return self.left > 0
 
+    @property
+    def told(self) -> bool:
+        """Whether something was refused since the last bar."""
+        return self._refused
+
     def refused(self, reason: str) -> None:
         """An order was refused."""
         self._refused, self.reason = True, short_reason(reason)
@@ -87,3 +92,33 @@ class Backoff:
         """Continue from what ``save`` gave."""
         self._refused, self._accepted = bool(memory["refused"]), bool(memory["accepted"])
         self.count, self.left, self.reason = int(memory["count"]), int(memory["left"]), memory["reason"]
+
+
+class Refusals:
+    """A desk's waits: for orders that add risk, for those that reduce it, and for protective stops.
+
+    What reduces is asked for again sooner: a position that cannot be left is worse than one not taken.
+    """
+
+    def __init__(self) -> None:
+        self.adding, self.reducing, self.stops = Backoff(64), Backoff(4), Backoff(4)
+
+    def of(self, role: str, *, reduce_only: bool) -> Backoff:
+        """The wait that orders of this kind share."""
+        if role == "stop":
+            return self.stops
+        return self.reducing if reduce_only else self.adding
+
+    def bar(self) -> None:
+        """A bar begins."""
+        for backoff in (self.adding, self.reducing, self.stops):
+            backoff.bar()
+
+    def save(self) -> dict[str, Any]:
+        """Memory as JSON values."""
+        return {name: getattr(self, name).save() for name in ("adding", "reducing", "stops")}
+
+    def load(self, memory: dict[str, Any]) -> None:
+        """Continue from what ``save`` gave."""
+        for name in ("adding", "reducing", "stops"):
+            getattr(self, name).load(memory[name])

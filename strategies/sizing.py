@@ -43,6 +43,7 @@ class ContractSpec:
     min_quantity: float = 0.0
     max_quantity: float = math.inf
     min_notional: float = 0.0  # in the quote currency, as venues state it
+    max_notional: float = math.inf
 
     @classmethod
     def of(cls, instrument: Any) -> Self:
@@ -62,6 +63,7 @@ class ContractSpec:
             min_quantity=number("min_quantity", 0.0),
             max_quantity=number("max_quantity", math.inf),
             min_notional=number("min_notional", 0.0),
+            max_notional=number("max_notional", math.inf),
         )
 
     def value(self, price: float) -> float:
@@ -91,6 +93,41 @@ class ContractSpec:
             return 0.0
         steps = math.floor(min(quantity, self.max_quantity) / self.size_increment + _FUZZ)
         return round(steps * self.size_increment, self.size_precision)
+
+    def ceil_quantity(self, quantity: float) -> float:
+        """The smallest tradable quantity that is not below ``quantity`` nor below the venue's minimum."""
+        steps = math.ceil(max(quantity, self.min_quantity) / self.size_increment - _FUZZ)
+        return round(steps * self.size_increment, self.size_precision)
+
+    def most(self, price: float) -> float:
+        """The largest quantity of one order at ``price``, infinite where the venue names none."""
+        by_notional = self.max_notional / self.quote_notional(1.0, price) if price > 0 else math.inf
+        most = min(self.max_quantity, by_notional)
+        return most if math.isinf(most) else self.floor_quantity(most)
+
+    def closing(self, quantity: float, price: float, *, alone: bool, resting: bool) -> tuple[float, ...]:
+        """Quantities of the orders that together close ``quantity`` contracts.
+
+        A venue caps a reduce-only order at the position, and spares it the minimum notional, but not lot and
+        minimum quantity. So where the position is the account's own (``alone``) a rest under these is closed
+        by the smallest legal order. Beside another desk's position only what is exactly legal may be sent,
+        and ``resting`` orders have to be worth the minimum notional too; what is left over is dust.
+        """
+        most, pieces, rest = self.most(price), [], quantity
+        while most > 0 and rest > most * (1 + _FUZZ):
+            pieces.append(most)
+            rest = round(rest - most, self.size_precision + 2)
+        if alone:
+            return (*pieces, self.ceil_quantity(rest)) if rest > 0 else tuple(pieces)
+        piece = self.floor_quantity(rest)
+        short = self.below_minimum(piece, price)
+        if not short or (short == "min_notional" and not resting):
+            return (*pieces, piece)
+        if pieces:  # a large piece lends some of its own
+            both = pieces.pop() + piece
+            half = self.floor_quantity(both / 2)
+            pieces += [half, round(both - half, self.size_precision)]
+        return tuple(pieces)
 
     def floor_price(self, price: float) -> float:
         """The highest tick that is not above ``price``: where a passive buy rounds to."""

@@ -14,12 +14,14 @@ from hashlib import blake2b
 from typing import Any
 
 from nautilus_trader.model import (
+    AggregationSource,
     ClientOrderId,
     Currency,
     LiquiditySide,
     OrderSide,
     Price,
     Quantity,
+    TimeInForce,
     TriggerType,
 )
 from nautilus_trader.trading import Strategy
@@ -27,10 +29,12 @@ from nautilus_trader.trading import Strategy
 from features.messages import BarState
 from strategies.account import Account, Liquidation
 from strategies.desk import Desk, DeskConfig
+from strategies.own_orders import OwnOrder
 from strategies.policy import Place
 from strategies.records import LIQUIDATION
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
+_FAR = 0.05  # how far through the market an order that stands in for one at market may go
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +98,15 @@ class Trader:
 
     def __init__(self, host: Strategy, config: TraderConfig, watch: Callable[[_Timer], _Timer]) -> None:
         self._host = host
+        self._watch = watch
         self._c = config
         self._iid = config.instrument.id
         self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
         self.refusals: dict[str, str] = {}
         self._desk_of: dict[str, Desk] = {}  # by order id
         self._filled: Desk | None = None  # whose order was filled last
+        self._settling: dict[str, int] = {}  # by desk, when it was last told to wait for the end of a moment
+        self._priced = False
         self._due = 0  # when the last commands reach the venue
         self._surrendered = False
         self.held: dict[str, int] = {}
@@ -116,32 +123,58 @@ class Trader:
             desk.stop(flatten=self._c.flatten_on_stop)
 
     def save(self) -> dict[str, bytes]:
-        """What the policies remember, by desk."""
-        return {name: json.dumps(desk.policy.save()).encode() for name, desk in self.desks.items()}
+        """What the desks remember, by name."""
+        return {name: json.dumps(desk.save()).encode() for name, desk in self.desks.items()}
 
     def load(self, state: Mapping[str, bytes]) -> None:
-        """Continue from what ``save`` gave."""
+        """Continue from what ``save`` gave.
+
+        Raises
+        ------
+        ValueError
+            If a memory is not one that ``save`` gave.
+        """
         for name, memory in state.items():
-            if name in self.desks:
-                self.desks[name].policy.load(json.loads(memory))
+            if name not in self.desks:
+                continue
+            try:
+                self.desks[name].load(json.loads(memory))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"the memory of strategy {name!r} is none of this version: {error!r}"
+                ) from error
 
     def recover(self) -> None:
-        """Give the desks the position and the orders that a restarted session finds in the cache."""
+        """Give the desks the positions and the orders that a restarted session finds in the cache.
+
+        Each desk's position comes from the fills of its own orders: the venue knows the sum of all alone.
+        """
+        fills: list[tuple[int, int, Any, int, Any]] = []
+        for order in self._host.cache.orders(None, self._iid, self._host.strategy_id):
+            side = 1 if order.side is OrderSide.BUY else -1
+            events = [event for event in order.events() if type(event).__name__ == "OrderFilled"]
+            fills += [(event.ts_event, len(fills) + i, order, side, event) for i, event in enumerate(events)]
+        for _, _, order, side, event in sorted(fills, key=lambda fill: fill[:2]):
+            self._owner(order).hold(side * event.last_qty.as_double(), event.last_px.as_double())
         for position in self._host.cache.positions_open(None, self._iid, self._host.strategy_id):
-            desk = self._owner(self._host.cache.order(position.opening_order_id))
-            desk.position, desk.entry = position.signed_qty, position.avg_px_open
-            self._c.account.adopt(Decimal(str(desk.position)), Decimal(str(desk.entry)))
+            self._c.account.adopt(Decimal(str(position.signed_qty)), Decimal(str(position.avg_px_open)))
         for order in self._host.cache.orders_open(None, self._iid, self._host.strategy_id):
             level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
-            key = str(order.client_order_id)
+            key, role = str(order.client_order_id), str(order.tags[0])
             desk = self._desk_of[key] = self._owner(order)
             side = 1 if order.side is OrderSide.BUY else -1
             price = None if level is None else level.as_double()
-            found = Place(order.tags[0], side, order.quantity.as_double(), price, order.is_reduce_only)
-            desk.recover(key, found, order.filled_qty.as_double())
+            reduces = order.is_reduce_only or role in ("exit", "stop")  # beside other desks it is not told
+            found = OwnOrder.of(Place(role, side, order.quantity.as_double(), price, reduces))
+            found.filled, found.pending = order.filled_qty.as_double(), False
+            desk.recover(key, found)
 
     def _owner(self, order: Any) -> Desk:
         return self.desks[order.tags[1]]
+
+    def rests(self) -> dict[str, float]:
+        """By desk, a position too small for an order by itself, contracts."""
+        return {name: desk.rest() for name, desk in self.desks.items() if desk.rest()}
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
@@ -163,17 +196,19 @@ class Trader:
         factory, instrument = self._host.order_factory, self._c.instrument
         side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
         quantity = Quantity(wanted.quantity, instrument.size_precision)
-        # The venue would not reduce its one net position where desks came to hold against each other, and
-        # Nautilus's resizes a resting reduce-only order to the whole net position at every fill.
-        shared = len(self.desks) > 1 and wanted.price is not None
-        reduce_only = wanted.reduce_only and not shared and self._others(desk) * desk.position >= 0
-        common: dict[str, Any] = {"reduce_only": reduce_only, "tags": [wanted.role, desk.name]}
-        if wanted.price is None:
+        reduces = wanted.reduce_only and self._reduces(desk, wanted)
+        common: dict[str, Any] = {"reduce_only": reduces, "tags": [wanted.role, desk.name]}
+        if wanted.price is None and self._is_priced():
             order = factory.market(self._iid, side, quantity, **common)
+        elif wanted.price is None:
+            far = Price(desk.price * (1 + _FAR * wanted.side), instrument.price_precision)
+            order = factory.limit(self._iid, side, quantity, far, TimeInForce.IOC, **common)
         else:
             level = Price(wanted.price, instrument.price_precision)
             if wanted.role == "stop":
                 trigger = _TRIGGERS[desk.config.settings.stop_trigger]
+                if trigger is TriggerType.LAST_PRICE and not self._is_priced():  # there may never be a trade
+                    trigger = TriggerType.LAST_OR_BID_ASK
                 order = factory.stop_market(self._iid, side, quantity, level, trigger, **common)
             else:
                 order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
@@ -184,6 +219,34 @@ class Trader:
         self._send(lambda: self._submit(key))
         if key in self._unsent:
             self.held[key] = -1
+
+    def _reduces(self, desk: Desk, wanted: Place) -> bool:
+        """Whether the venue is told that an order only reduces.
+
+        It knows the net position alone. An order at market only reduces that where desks do not hold against
+        each other. A resting one is resized by Nautilus to the whole net position at every fill: beside
+        another desk it would close what is not its own, so that it is told of one only which is too small to
+        stand otherwise.
+        """
+        if len(self.desks) == 1:
+            return True
+        if wanted.price is None:
+            return self._others(desk) * desk.position >= 0
+        spec, held = desk.config.spec, abs(desk.position)
+        too_small = wanted.quantity > held or spec.below_minimum(wanted.quantity, wanted.price) != ""
+        return too_small and self.is_alone(desk)
+
+    def _is_priced(self) -> bool:
+        """Whether Nautilus knows a price to judge an order at market by: the book alone is none to it."""
+        if not self._priced:
+            cache = self._host.cache
+            seen = (
+                cache.quote(self._iid)
+                or cache.trade(self._iid)
+                or cache.bar_types(AggregationSource.EXTERNAL, self._iid)
+            )
+            self._priced = bool(seen)
+        return self._priced
 
     def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
         """Change an order to this total quantity and price."""
@@ -203,6 +266,22 @@ class Trader:
         else:
             self._arrive()
             self._host.cancel_order(ClientOrderId(order_id))
+
+    def settle(self, desk: Desk) -> None:
+        """Have the desk protect its position once all that happens at this moment has been heard."""
+        due = self._host.clock.timestamp_ns() + 1
+        if self._settling.get(desk.name) != due:
+            self._settling[desk.name] = due
+
+            def protect(_event: Any) -> None:
+                desk.protect()
+
+            after = self._watch(protect)
+            self._host.clock.set_time_alert_ns(f"settle-{desk.name}-{due}", due, callback=after)
+
+    def is_alone(self, desk: Desk) -> bool:
+        """Whether the venue's net position is the desk's, and no order of another can change that."""
+        return all(other is desk or not (other.position or other.adding()) for other in self.desks.values())
 
     def is_closed(self, order_id: str) -> bool:
         """Whether nothing of the order can fill any more."""
@@ -302,8 +381,9 @@ class Trader:
         if desk is None:
             return
         kind = type(event).__name__
-        if kind in _REFUSALS:
-            self.refusals[key] = str(event.reason)
+        refusal = str(event.reason) if kind in _REFUSALS else ""
+        if refusal:
+            self.refusals[key] = refusal
         if kind == "OrderFilled":
             if self._surrendered:  # an order that its cancel did not reach in time
                 return
@@ -313,20 +393,24 @@ class Trader:
             signed = quantity if event.is_buy else -quantity
             fee = self._c.account.fill(event.ts_event, signed, price, maker=maker)
             desk.on_fill(key, event.ts_event, float(quantity), float(price), fee, maker)
-        elif kind in ("OrderCanceled", "OrderRejected", "OrderDenied", "OrderExpired"):
+        elif kind in ("OrderRejected", "OrderDenied"):
+            desk.on_closed(key, refusal)
+        elif kind in ("OrderCanceled", "OrderExpired"):
             desk.on_closed(key)
         elif kind == "OrderUpdated":
             level = event.trigger_price or event.price
             desk.on_updated(key, event.quantity.as_double(), None if level is None else level.as_double())
-        elif kind in ("OrderAccepted", "OrderModifyRejected"):
+        elif kind == "OrderAccepted":
             desk.on_accepted(key)
+        elif kind == "OrderModifyRejected":
+            desk.on_change_refused(key, refusal)
         elif kind == "OrderCancelRejected":
-            desk.on_cancel_rejected(key)
+            desk.on_cancel_refused(key)
 
     def on_position_event(self, event: Any) -> None:
         """It follows the fill that caused it: only now may an order reduce what was filled."""
         if self._filled is not None and type(event).__name__ in _MOVES:
-            self._filled.protect()
+            self._filled.on_position()
 
 
 _REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")

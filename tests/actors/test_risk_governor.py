@@ -51,8 +51,11 @@ class Once:
         side = 1 if self._quantity > 0 else -1
         return Decision("enter", "", (Place("entry", side, abs(self._quantity)),))
 
-    def protect(self, *_args: Any) -> tuple[()]:
-        return ()
+    def stop_price(self, position: float, entry_price: float) -> float:
+        return 0.5 * entry_price if position > 0 else 2.0 * entry_price
+
+    def stopped(self, ts: int) -> None:
+        raise AssertionError("no stop is that near")
 
 
 class Turns(Once):

@@ -57,9 +57,12 @@ def test_a_filled_level_is_answered_by_the_order_that_closes_it():
         (1, 99.0, 20.0, True),
         (-1, 100.0, 20.0, True),
     ]
-    # One fill, one new order; nothing else was touched.
-    assert played.at(2)["client_order_ids"].count("O-") == 1
+    # One fill, one new order and the stop, which went with the position; nothing else was touched.
+    assert played.at(2)["client_order_ids"].count("O-") == 2
     assert played.net == 0.0
+    (stop,) = [o for o in played.orders if o.tags[0] == "stop"]
+    # Two levels and two more, of 1.0 each, under the fair value of 99.7 at the fill.
+    assert (stop.quantity.as_double(), str(stop.status)) == (20.0, "CANCELED")
     standing = sorted(o.price.as_double() for o in played.open_orders)
     assert standing == [98.0, 99.0, 101.0, 102.0]
 
@@ -115,10 +118,13 @@ def test_a_broken_range_closes_and_pauses():
     played = play(settings, prices, chop)
     assert not played.failures
     stopped = played.actions().index("stop")
-    assert played.decisions[stopped]["reason"] == "range broken"
+    # The stop at the venue, where the range breaks: 4 spacings of 1.0 under the fair value of 99.4.
+    assert played.decisions[stopped]["reason"] == "stop filled; range broken, pausing"
     assert played.decisions[stopped + 1]["reason"] == "range broken, pausing"
+    (stop,) = [o for o in played.orders if o.tags[0] == "stop"]
+    assert (stop.quantity.as_double(), str(stop.status)) == (40.0, "FILLED")
     taker = [f for f in played.fills if not f["maker"]]
-    assert [f["side"] for f in taker] == [-1]
+    assert {f["side"] for f in taker} == {-1}
     assert sum(f["side"] * f["qty"] for f in played.fills) == 0
     again = played.actions().index("ladder", stopped)
     assert again - stopped == 4
@@ -223,8 +229,8 @@ def test_a_position_is_led_home_and_watched_without_a_forecast():
     # Two levels and two more, of 1.0 each: below 96 the range is broken.
     broken = play(settings, [100.0, 100.0, 98.8, 98.8, 97.0, 95.0, 90.0, 60.0], says, policy=known())
     assert not broken.failures
-    stopped = broken.actions().index("stop")
-    assert [broken.decisions[stopped][key] for key in ("price", "reason")] == [95.0, "range broken"]
+    (stop,) = [o for o in broken.orders if o.tags[0] == "stop"]
+    assert (stop.trigger_price.as_double(), str(stop.status)) == (96.0, "FILLED")
     assert broken.net == 0.0
     assert broken.open_orders == []
 
@@ -266,7 +272,8 @@ def test_inventory_shifts_the_ladder_against_itself_and_the_range_stays_with_the
     # Half of the inventory is full: the centre is 0.6 spacings of 0.99 under 100.
     assert sum(f["side"] * f["qty"] for f in played.fills) > 0
     bids = [o.price.as_double() for o in played.open_orders if str(o.side) == "BUY"]
-    asks = [o.price.as_double() for o in played.open_orders if str(o.side) == "SELL"]
+    quotes = [o for o in played.open_orders if o.tags[0] == "quote"]
+    asks = [o.price.as_double() for o in quotes if str(o.side) == "SELL"]
     # The unit grew a little when the ladder was drawn anew: what it grew by stands on the level filled.
     assert bids == pytest.approx([99.4 - 0.99, 99.4 - 2 * 0.99], abs=0.11)
     assert sorted(asks) == pytest.approx([99.4, 99.4 + 0.99, 99.4 + 2 * 0.99], abs=0.11)

@@ -128,7 +128,11 @@ def test_a_stop_the_market_has_passed_is_closed_at_market():
     played = play(settings, prices, long_at(2), risk=STOP, data=[*data, fallen])
     assert not played.failures
     assert "REJECTED" in [str(o.status) for o in played.orders]
-    assert (played.at(3)["action"], played.at(3)["reason"]) == ("exit", "stop passed")
+    # At once, not at the next bar.
+    assert played.at(3)["reason"].startswith("stop passed: closed at market")
+    closed = next(o for o in played.orders if o.tags[0] == "exit")
+    assert closed.ts_init < START + 4 * S
+    assert len([o for o in played.orders if o.tags[0] == "stop"]) == 1
     assert played.net == 0
 
 

@@ -44,8 +44,11 @@ class Eager:
             "enter", "always", (Place("entry", 1, 10.0), Place("quote", 1, 1.0, view.price - 5.0))
         )
 
-    def protect(self, position, entry_price, orders):
-        return ()
+    def stop_price(self, position, entry_price):
+        return math.nan  # two per cent of the entry
+
+    def stopped(self, ts):
+        pass
 
     def save(self):
         return {}
@@ -90,7 +93,8 @@ def test_reduce_only_lets_no_adding_order_pass_and_cancels_those_that_stand():
     assert played.net == 20.0  # bars 0 and 1
     late = [o for o in played.orders if o.ts_init > START + 3 * S]
     assert late == []
-    assert played.open_orders == []
+    (stop,) = played.open_orders
+    assert (stop.tags[0], stop.quantity.as_double()) == ("stop", 20.0)
     assert played.at(2)["action"] == "cancel"
     assert [d["reason"] for d in played.decisions[2:]] == ["reduce only"] * 4
 
@@ -116,7 +120,7 @@ def test_caps_hold_against_a_policy_that_never_stops():
     )
     most = 0.35 * 10_000 / 100
     assert 0 < played.net <= most
-    standing = sum(o.quantity.as_double() for o in played.open_orders)
+    standing = sum(o.quantity.as_double() for o in played.open_orders if o.tags[0] != "stop")
     assert played.net + standing <= most
     assert played.decisions[-1]["bound"] == "exposure_cap"
     assert played.decisions[-1]["reason"] == "enter refused: exposure_cap"
@@ -234,21 +238,11 @@ def test_a_failing_policy_is_recorded_and_ends_the_run():
 
 def test_a_failure_at_a_fill_is_recorded_too():
     class Failing(Eager):
-        def protect(self, position, entry_price, orders):
+        def stop_price(self, position, entry_price):
             raise RuntimeError("no protection")
 
     played = play(MOMENTUM, [100.0] * 5, lambda i: Says(**UP), policy=Failing())
     assert "no protection" in played.failures[0]
-
-
-def test_an_order_the_risk_engine_denies_is_forgotten():
-    # Without a quote or a trade in the cache Nautilus denies market orders on the spot, book or no book.
-    prices = [100.0] * 4
-    deltas = book(linear_perpetual(), prices)
-    played = play(MOMENTUM, prices, lambda i: Says(**UP), data=deltas, book_type=BookType.L2_MBP, risk=STOP)
-    assert not played.failures
-    assert [str(o.status) for o in played.orders] == ["DENIED"] * len(played.orders)
-    assert played.actions() == ["enter"] * 4  # each bar tries again
 
 
 def test_a_restarted_session_finds_its_position_and_its_stop_in_the_cache():
@@ -256,8 +250,8 @@ def test_a_restarted_session_finds_its_position_and_its_stop_in_the_cache():
         before = trader.desks["s0"]
         after = trader.desks["s0"] = Desk(before.config, trader)
         trader.recover()
-        recovered = (after.position, after.entry, after.working())
-        assert recovered == (before.position, before.entry, before.working())
+        recovered = (after.position, after.entry, after.orders.working())
+        assert recovered == (before.position, before.entry, before.orders.working())
         seen.append(recovered)
 
     seen = []
