@@ -6,7 +6,6 @@ from hashlib import blake2b
 
 import numpy as np
 import pytest
-from nautilus_trader.model import BookType
 
 from strategies import check_owners
 from strategies.desk import Desk
@@ -24,8 +23,6 @@ from tests.strategies.tiny_market import (
     TREND,
     S,
     Says,
-    book,
-    linear_perpetual,
     play,
 )
 
