@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from features.errors import PartError
+
 
 class RunGuard:
     """Catches what Nautilus would only log.
@@ -14,7 +16,8 @@ class RunGuard:
     """
 
     def __init__(self) -> None:
-        self.failures: list[str] = []
+        self.failures: list[str] = []  # a sentence each
+        self.traces: list[str] = []
         self.stop_requested = False
 
     def watch(self, component: Any, callback: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -23,13 +26,15 @@ class RunGuard:
         def guarded(message: Any) -> None:
             try:
                 callback(message)
-            except Exception:
-                self.fail(component, traceback.format_exc())
+            except Exception as error:
+                self.fail(component, error)
 
         return guarded
 
-    def fail(self, component: Any, trace: str) -> None:
+    def fail(self, component: Any, error: BaseException | None) -> None:
         """Record a failure and ask for shutdown, once."""
-        self.failures.append(trace)
+        named = isinstance(error, PartError)
+        self.failures.append(str(error) if named else f"{type(error).__name__}: {error}")
+        self.traces.append("".join(traceback.format_exception(error)))
         if len(self.failures) == 1:
-            component.shutdown_system(trace.strip().splitlines()[-1])
+            component.shutdown_system(self.failures[0])

@@ -8,7 +8,7 @@ everything downstream is called by the hub, in a fixed order.
 
 import dataclasses
 import heapq
-import traceback
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Protocol
@@ -193,7 +193,7 @@ class FeatureHub(Conductor):
         }
 
     def _fail(self) -> None:
-        self._c.guard.fail(self, traceback.format_exc())
+        self._c.guard.fail(self, sys.exception())
 
     def _counted(self, read: Callable[[Any], None], bars: VolumeBars | DollarBars) -> Callable[[Any], None]:
         """``read``, and a timer for the bar that a trade completes."""

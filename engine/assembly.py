@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from nautilus_trader.common import Cache
-from nautilus_trader.model import BarType, InstrumentId, OrderSide
+from nautilus_trader.model import BarType, InstrumentId
 
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
@@ -22,7 +21,7 @@ from engine.pipeline import Market, run_stages
 from engine.runs import RunLogs
 from engine.settlement import account_currency, starting_cash
 from features.bars import ClockBars, ExternalBars
-from strategies import DeskConfig, Trader, TraderConfig
+from strategies import DeskConfig, TraderConfig
 from strategies.account import Account, AccountTerms
 from strategies.sizing import ContractSpec
 
@@ -121,38 +120,6 @@ def _terms(market: Market, spec: ContractSpec) -> AccountTerms:
         maintenance=float(market.traded.margin_maint) if config.venue.liquidation else math.nan,
         untimed=traded.bars is not None,
     )
-
-
-def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:
-    """Every order in ``cache``, and those that never came there, in the order of their initialization, as
-    rows of ``orders.parquet``."""
-    rows = [
-        (
-            order.ts_init,
-            str(order.client_order_id),
-            desk_of(order),
-            "buy" if order.side is OrderSide.BUY else "sell",
-            order.order_type.name.lower(),
-            order.quantity.as_double(),
-            _level(order),
-            order.status.name.lower(),
-            str(order.tags[0]),
-            trader.refusals.get(str(order.client_order_id), ""),
-            trader.held.get(str(order.client_order_id), 0),
-        )
-        for order in (*cache.orders(), *trader.unsent())
-    ]
-    return sorted(rows)
-
-
-def desk_of(order: Any) -> str:
-    """The name of the strategy that sent a Nautilus order."""
-    return str(order.tags[1])
-
-
-def _level(order: Any) -> float:
-    level = getattr(order, "price", None) or getattr(order, "trigger_price", None)
-    return float("nan") if level is None else level.as_double()
 
 
 def _hub(

@@ -28,11 +28,12 @@ from nautilus_trader.model import AccountType, BookType, InstrumentId, Money, Na
 from actors.guard import RunGuard
 from catalogs.instruments import definition
 from catalogs.layout import DataType
-from engine.assembly import assemble, order_rows
+from engine.assembly import assemble
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
 from engine.coverage import PriceFeed, gaps_met, price_feed, silent_stretches, stale_stretches
 from engine.errors import BeaufortError
+from engine.orders import order_rows, order_warnings
 from engine.pipeline import Market
 from engine.progress import Meter, meter
 from engine.runs import RunLogs, bars_without_price, new_run_folder, write_run
@@ -107,14 +108,18 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         "start": config.backtest.start,
         "end": outcome.reached,
         "complete": outcome.complete,
+        "dust": outcome.dust,
         "data_fingerprint": fingerprint,
         **describe(market, models),
     }
     write_run(folder, manifest, text, outcome.logs, outcome.orders)
+    if outcome.traces:
+        (folder / "failure.txt").write_text("\n".join(outcome.traces))
     if outcome.failures:
         raise BeaufortError(
-            f"the run failed after {outcome.events:,} events; what it did until then is in {folder}\n"
-            f"{outcome.failures[0]}"
+            f"{outcome.failures[0]}\n"
+            f"the run failed after {outcome.events:,} events; what it did until then is in {folder}"
+            + (", the trace in failure.txt" if outcome.traces else "")
         )
     return folder, outcome.complete
 
@@ -132,6 +137,8 @@ class Outcome:
     complete: bool
     failures: list[str]
     warnings: list[str]
+    dust: list[dict[str, Any]]  # see ``Trader.dust``
+    traces: list[str]  # of the failures
 
 
 def play(market: Market, models: Models, mode: Mode, running: Meter | None = None) -> Outcome:
@@ -185,6 +192,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             wall = time.perf_counter() - began
         cache = node.get_engine_cache(config.name)
         orders = order_rows(cache, conductor.trader) if result else []
+        dust = conductor.trader.dust()
         account = conductor.governor.account
         differs = None if logs.liquidations else venue_differs(cache, account, market.traded)
     finally:
@@ -212,7 +220,9 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         span.end if complete else reached[0],
         complete,
         failures,
-        [differs] if differs and result else [],
+        [*([differs] if differs and result else []), *order_warnings(orders, dust)],
+        dust,
+        guard.traces,
     )
 
 

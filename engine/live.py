@@ -32,13 +32,14 @@ from nautilus_trader.model import (
 from actors.guard import RunGuard
 from actors.hub import FeatureHub
 from catalogs.recording import CatalogRecorder
-from engine.assembly import assemble, desk_of, order_rows
+from engine.assembly import assemble
 from engine.backtest import describe
 from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.identity import bar_identity
 from engine.live_state import SessionState
+from engine.orders import desk_of, order_rows, order_warnings
 from engine.pipeline import Market
 from engine.progress import console
 from engine.report.run_folder import read_run
@@ -217,7 +218,10 @@ class Session:
                 self._hub.continue_from(remembered.parts["kernel"])
                 for name, stage in self._hub.stages.items():
                     stage.load(remembered.parts[name])
-                self._hub.trader.load(remembered.policies)
+                try:
+                    self._hub.trader.load(remembered.policies)
+                except ValueError as error:
+                    raise BeaufortError(f"{self._state_file}: {error}; remove it to begin anew") from error
         balance = account_balance(self._market.traded, config.venue.starting_balance)
         self._node = build_node(config, live, [self._hub], source, folder, balance)
 
@@ -273,6 +277,8 @@ class Session:
         except (OSError, ValueError) as error:
             problems.append(f"live: the recording is incomplete: {error}")
         self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
+        if self._guard.traces:
+            (self._folder / "failure.txt").write_text("\n".join(self._guard.traces))
         if problems:
             raise BeaufortError("\n".join([*problems, f"what was done until then is in {self._folder}"]))
 
@@ -301,6 +307,7 @@ class Session:
             "start": self._trade_from,
             "end": self._last_bar,
             "complete": complete,
+            "warnings": order_warnings(orders, ()),
             **describe(self._market, self._models),
         }
         write_run(self._folder, manifest, to_toml(played), self._logs, orders)

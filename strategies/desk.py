@@ -313,10 +313,14 @@ class Desk(Execution):
         """An order that a restarted session finds at the venue."""
         self.orders.add(key, order)
 
-    def rest(self) -> float:
-        """What of the position is too small for an order by itself, contracts; 0 where nothing is."""
+    def dust(self) -> dict[str, Any] | None:
+        """The position, where it is too small for an order by itself: contracts, and their worth in the
+        settlement currency."""
         held = abs(self.position)
-        return held if held and self._spec.below_minimum(held, self.price) else 0.0
+        if not held or not self._spec.below_minimum(held, self.price):
+            return None
+        worth = held * self._spec.value(self.price)
+        return {"strategy": self.name, "contracts": self.position, "worth": worth}
 
     def save(self) -> dict[str, Any]:
         """What the next session of this desk has to know, as JSON values."""

@@ -172,9 +172,9 @@ class Trader:
     def _owner(self, order: Any) -> Desk:
         return self.desks[order.tags[1]]
 
-    def rests(self) -> dict[str, float]:
-        """By desk, a position too small for an order by itself, contracts."""
-        return {name: desk.rest() for name, desk in self.desks.items() if desk.rest()}
+    def dust(self) -> list[dict[str, Any]]:
+        """The positions that are too small for an order by itself: strategy, contracts, worth."""
+        return [rest for desk in self.desks.values() if (rest := desk.dust()) is not None]
 
     # -- the bar ---------------------------------------------------------------------------------------------
 

@@ -137,6 +137,7 @@ class Manifest(TypedDict):
     currency: str  # of settlement
     starting_equity: float
     complete: bool
+    dust: NotRequired[list[dict[str, Any]]]  # positions too small to be closed: strategy, contracts, worth
     warnings: NotRequired[list[str]]  # sentences on what the run's data or models lacked
     bars: NotRequired[str]  # a description, such as "1s clock bars"
     multiplier: NotRequired[float]  # of the contract, 1 where absent

@@ -33,7 +33,8 @@ def summary(run_folder: Path) -> dict[str, Any]:
     that of ``benchmark.hold``. ``liquidated`` is the close (ns) of the bar that ended trading by liquidation,
     or None, and ``liquidation`` its row of ``liquidations.parquet``. ``orders_refused`` counts by reason the
     orders that Nautilus or the venue did not take, ``changes_refused`` those of which a move or a cancel was
-    not taken. ``warnings`` are sentences on what the run's data or models lacked. ``unexplained`` is the
+    not taken; ``dust`` names positions at the end that are too small for an order. ``warnings`` are sentences
+    on what the run lacked and on what went wrong. ``unexplained`` is the
     change of recorded equity that the ledger of fills and funding does not account for: it should be rounding
     (``books_differ`` says when it is more).
     """
@@ -107,6 +108,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "reasons_not_to_act": _counts(run, ~did),
         "orders_refused": _refused(run, True),
         "changes_refused": _refused(run, False),
+        "dust": manifest.get("dust", []),
         "unexplained": _unexplained(equity, starting, ledger),
     }
     return jsonable(figures)
