@@ -67,7 +67,7 @@ def admit(
         if wanted.reduce_only and wanted.role != "quote":
             quantities, cut = _closing(wanted, position, price, spec, alone=alone)
         else:
-            quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec)
+            quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec, alone=alone)
             quantities = (quantity,) if quantity > 0 else ()
         bound = cut or bound
         limit = None if wanted.price is None else _price(wanted, spec)
@@ -121,12 +121,17 @@ def _quantity(
     limits: Limits,
     price: float,
     spec: ContractSpec,
+    *,
+    alone: bool,
 ) -> tuple[float, str]:
     held = wanted.side * position  # what is held in the order's own direction
     if wanted.reduce_only:  # it rests beside others of its kind; an exit goes over them
         same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.role == "quote")
         room = max(0.0, -held - sum(o.quantity for o in same))
         quantity = spec.floor_quantity(min(wanted.quantity, room))
+        short = spec.below_minimum(quantity, wanted.price or price)
+        if short == "min_quantity" or (short and not alone):  # only a reduce-only order is spared the other
+            return 0.0, "position" if room < wanted.quantity else short
         return quantity, "position" if room < wanted.quantity else ""
     if not limits.may_add:
         return 0.0, limits.permit if limits.permit != "active" else "regime"

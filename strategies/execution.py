@@ -137,9 +137,9 @@ class Execution:
             self.between.append(intent.id)
             self._venue.amend(intent.id, order.role, total, intent.price)
 
-    def sent(self, key: str, wanted: Place) -> None:
-        """An order of this id is about to go to the venue."""
-        self.orders.add(key, OwnOrder.of(wanted))
+    def sent(self, key: str, wanted: Place, *, capped: bool) -> None:
+        """An order of this id is about to go out; ``capped`` if the venue is told that it only reduces."""
+        self.orders.add(key, OwnOrder.of(wanted, capped=capped))
         self.between.append(key)
 
     def _reduce(self, intents: Sequence[Intent]) -> tuple[Intent, ...]:
@@ -156,22 +156,22 @@ class Execution:
         """Close the position at market, whatever the policy wishes."""
         self.demand = reason
         self.notes.append(f"{reason}: closed at market")
-        self.send([Cancel(o.id) for o in self.orders.working() if not o.reduce_only])
+        self.send([Cancel(o.id) for o in self.orders.working() if o.role in ("entry", "quote")])
         self._exit()
 
     def _exit(self) -> None:
-        if not self.refusals.reducing.waiting:
+        if not (self.refusals.exits.waiting or self.refusals.exits.told):
             exits = close_out(self.position, self.orders.working())
             self._reduce([intent for intent in exits if isinstance(intent, Place)])
 
     def _is_in_the_way(self, side: int) -> bool:
         """Whether other orders could close the position beside an exit, and turn it: these go first.
 
-        Where the position is the venue's whole net position, a reduce-only exit cannot turn it.
+        Where the position is the venue's whole net position, reduce-only orders cannot turn it.
         """
-        if self._venue.is_alone(self):
-            return False
         others = [o for o in self.orders.working() if o.side == side and o.role != "exit"]
+        if others and self._venue.is_alone(self):
+            others = [o for o in others if o.role == "stop" and not o.capped]
         self.send([Cancel(o.id) for o in others])
         return bool(others)
 
@@ -200,12 +200,19 @@ class Execution:
 
     def protect(self) -> tuple[Intent, ...]:
         """Have a stop of the position's size stand at its level; what was sent for it."""
-        if not self.position and not self.orders:
-            return ()
+        if not self.position:
+            self.refusals.stops.reset()
+            if not self.orders:
+                return ()
         working = self.orders.working()
         stops = [o for o in working if o.role == "stop"]
         if not self.position:
             return self._reduce([Cancel(o.id) for o in stops if not o.pending])
+        alone = self._venue.is_alone(self)
+        capped = [Cancel(o.id) for o in stops if o.capped and not o.pending]
+        if capped and not alone:
+            # Nautilus resizes these to the whole net position, which is not ours alone any more: others come.
+            return self._reduce(capped)
         # A stop that was touched has triggered: its rest fills, or an exit follows at the next bar.
         if self._clearing or any(o.role == "exit" or (o.role == "stop" and o.touched) for o in working):
             return ()
@@ -215,7 +222,6 @@ class Execution:
         if self.is_passed(level):
             self._passed()
             return ()
-        alone = self._venue.is_alone(self)
         return self._reduce(keep_stops(self.position, level, stops, self._spec, alone=alone))
 
     def _passed(self) -> None:
@@ -273,8 +279,8 @@ class Execution:
             self.refusals.of(order.role, reduce_only=order.reduce_only).refused(refusal)
         if order.role == "stop" and order.side * self.position < 0:
             self._lost_stop(order, refusal)
-        elif order.role == "entry" and order.filled:  # the book was thinner than the order
-            self.protect()
+        elif order.role == "exit" or (order.role == "entry" and order.filled):
+            self.protect()  # of what a thin book left
         self._cleared()
 
     def _lost_stop(self, order: OwnOrder, refusal: str | None) -> None:
@@ -307,7 +313,7 @@ class Execution:
         if order.role == "stop" and first:
             self.notes.append("stop filled")
             self._ask(self.policy.stopped, ts)
-            self.send([Cancel(o.id) for o in self.orders.working() if not o.reduce_only])
+            self.send([Cancel(o.id) for o in self.orders.working() if o.role in ("entry", "quote")])
         return order.side
 
     def on_position(self) -> None:

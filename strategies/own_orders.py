@@ -19,11 +19,12 @@ class OwnOrder:
     filled: float = 0.0
     pending: bool = True
     removing: bool = False
+    capped: bool = False  # the venue was told that it only reduces
 
     @classmethod
-    def of(cls, wanted: Place) -> "OwnOrder":
+    def of(cls, wanted: Place, *, capped: bool) -> "OwnOrder":
         price = math.nan if wanted.price is None else wanted.price
-        return cls(wanted.role, wanted.side, wanted.quantity, price, wanted.reduce_only)
+        return cls(wanted.role, wanted.side, wanted.quantity, price, wanted.reduce_only, capped=capped)
 
 
 class OwnOrders:
@@ -76,6 +77,7 @@ class OwnOrders:
                     o.reduce_only,
                     o.pending or o.removing,
                     o.filled > 0,
+                    o.capped,
                 )
                 for key, o in self._orders.items()
             )

@@ -23,6 +23,7 @@ class WorkingOrder(NamedTuple):
     reduce_only: bool
     pending: bool  # the venue has not answered the last command yet
     touched: bool = False  # part of it was filled
+    capped: bool = False  # the venue was told that it only reduces
 
 
 class Place(NamedTuple):

@@ -67,6 +67,11 @@ class Backoff:
         """An order was accepted, changed or filled."""
         self._accepted = True
 
+    def reset(self) -> None:
+        """What was refused concerns nothing any more."""
+        self._refused = self._accepted = False
+        self.count, self.left, self.reason = 0, 0, ""
+
     def bar(self) -> None:
         """A bar begins."""
         if self._accepted:
@@ -94,31 +99,36 @@ class Backoff:
         self.count, self.left, self.reason = int(memory["count"]), int(memory["left"]), memory["reason"]
 
 
+_WAITS = ("adding", "reducing", "exits", "stops")
+
+
 class Refusals:
-    """A desk's waits: for orders that add risk, for those that reduce it, and for protective stops.
+    """A desk's waits: for orders that add risk, quotes that reduce it, exits, and protective stops.
 
     What reduces is asked for again sooner: a position that cannot be left is worse than one not taken.
     """
 
     def __init__(self) -> None:
-        self.adding, self.reducing, self.stops = Backoff(64), Backoff(4), Backoff(4)
+        self.adding, self.reducing, self.exits, self.stops = Backoff(64), Backoff(4), Backoff(4), Backoff(4)
 
     def of(self, role: str, *, reduce_only: bool) -> Backoff:
         """The wait that orders of this kind share."""
         if role == "stop":
             return self.stops
+        if role == "exit":
+            return self.exits
         return self.reducing if reduce_only else self.adding
 
     def bar(self) -> None:
         """A bar begins."""
-        for backoff in (self.adding, self.reducing, self.stops):
-            backoff.bar()
+        for name in _WAITS:
+            getattr(self, name).bar()
 
     def save(self) -> dict[str, Any]:
         """Memory as JSON values."""
-        return {name: getattr(self, name).save() for name in ("adding", "reducing", "stops")}
+        return {name: getattr(self, name).save() for name in _WAITS}
 
     def load(self, memory: dict[str, Any]) -> None:
         """Continue from what ``save`` gave."""
-        for name in ("adding", "reducing", "stops"):
+        for name in _WAITS:
             getattr(self, name).load(memory[name])

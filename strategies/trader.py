@@ -165,7 +165,8 @@ class Trader:
             side = 1 if order.side is OrderSide.BUY else -1
             price = None if level is None else level.as_double()
             reduces = order.is_reduce_only or role in ("exit", "stop")  # beside other desks it is not told
-            found = OwnOrder.of(Place(role, side, order.quantity.as_double(), price, reduces))
+            wanted = Place(role, side, order.quantity.as_double(), price, reduces)
+            found = OwnOrder.of(wanted, capped=order.is_reduce_only)
             found.filled, found.pending = order.filled_qty.as_double(), False
             desk.recover(key, found)
 
@@ -214,7 +215,7 @@ class Trader:
                 order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
         key = str(order.client_order_id)
         self._desk_of[key] = desk
-        desk.sent(key, wanted)
+        desk.sent(key, wanted, capped=reduces)
         self._unsent[key] = order
         self._send(lambda: self._submit(key))
         if key in self._unsent:
@@ -225,16 +226,14 @@ class Trader:
 
         It knows the net position alone. An order at market only reduces that where desks do not hold against
         each other. A resting one is resized by Nautilus to the whole net position at every fill: beside
-        another desk it would close what is not its own, so that it is told of one only which is too small to
-        stand otherwise.
+        another desk it would close what is not its own, and one of several quotes all of what is.
         """
         if len(self.desks) == 1:
             return True
         if wanted.price is None:
             return self._others(desk) * desk.position >= 0
-        spec, held = desk.config.spec, abs(desk.position)
-        too_small = wanted.quantity > held or spec.below_minimum(wanted.quantity, wanted.price) != ""
-        return too_small and self.is_alone(desk)
+        small = desk.config.spec.below_minimum(wanted.quantity, wanted.price)
+        return (wanted.role == "stop" or small != "") and self.is_alone(desk)
 
     def _is_priced(self) -> bool:
         """Whether Nautilus knows a price to judge an order at market by: the book alone is none to it."""
@@ -411,6 +410,9 @@ class Trader:
         """It follows the fill that caused it: only now may an order reduce what was filled."""
         if self._filled is not None and type(event).__name__ in _MOVES:
             self._filled.on_position()
+            for desk in self.desks.values():
+                if desk is not self._filled and desk.position:
+                    desk.protect()  # what may stand at the venue depends on whether it is alone there
 
 
 _REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
