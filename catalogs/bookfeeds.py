@@ -5,7 +5,7 @@ import numpy as np
 from catalogs.books import LevelBook, snapshot_updates
 from catalogs.feeds import Feed
 from catalogs.instruments import Instrument
-from catalogs.layout import F_LAST, F_SNAPSHOT
+from catalogs.layout import F_LAST, F_SNAPSHOT, largest
 from catalogs.mapping import DiffsTable, MappingError, SnapshotsTable, WideLevels
 from catalogs.summary import ImportSummary
 from catalogs.tables import Batch
@@ -31,11 +31,17 @@ class BookFeed(Feed):
         self._to_ticks = table.price_scale * 10.0**instrument.price_precision
         self._to_lots = table.size_scale * 10.0**instrument.size_precision
         self._tick, self._lot = 10.0**instrument.price_precision, 10.0**instrument.size_precision
+        self._most = (
+            largest(instrument.price_precision) / table.price_scale,
+            largest(instrument.size_precision) / table.size_scale,
+        )
         self._states = np.zeros(3, dtype=np.int64)
 
     def whole(self, price: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ticks, lots, and where both are there (a missing level has size 0)."""
-        good = np.isfinite(price) & np.isfinite(size) & (size >= 0)
+        there = ~(np.isnan(price) | np.isnan(size) | ((price == 0) & (size == 0)))
+        good = there & (price > 0) & (size >= 0) & (price <= self._most[0]) & (size <= self._most[1])
+        self.tally.notes["levels without a price or size that can be: left out"] += int((there & ~good).sum())
         ticks, lots = np.where(good, price, 0.0) * self._to_ticks, np.where(good, size, 0.0) * self._to_lots
         whole_ticks, whole_lots = np.rint(ticks), np.rint(lots)
         off = (np.abs(ticks - whole_ticks) > 1e-6 + 1e-9 * np.abs(ticks)) | (

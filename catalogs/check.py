@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from nautilus_trader.model import BarType
@@ -16,15 +17,17 @@ from catalogs.detectors import (
     ImpossibleBars,
     LostBook,
     Order,
+    Precisions,
     Quotes,
     Rates,
     SameIds,
 )
 from catalogs.findings import CheckReport, FeedReport, Finding
 from catalogs.gaps import FundingGaps, RegularGaps, TickGaps
+from catalogs.instruments import Instrument
 from catalogs.layout import DataType, times
 from catalogs.prices import Curve, Frozen, Levels, OffMarket, Sampler, disagreement
-from catalogs.reader import Catalog
+from catalogs.reader import Catalog, read_definitions
 
 _TICK_TYPES: tuple[DataType, ...] = ("trades", "quotes", "deltas")
 _REGULAR_TYPES: tuple[DataType, ...] = ("bars", "mark", "index", "funding", "series")
@@ -43,8 +46,14 @@ def check_catalog(path: Path, instrument: str | None = None) -> CheckReport:
     FileNotFoundError without a catalog, KeyError for an instrument it does not have.
     """
     catalog = Catalog(path)
+    definitions: list[Instrument] = []
+    damaged: list[FeedReport] = []
+    try:
+        definitions = [item for each in read_definitions(catalog.path).values() for item in each]
+    except ValueError as error:
+        damaged.append(_damaged("instruments", "instruments", error))
     checked = [
-        _check_feed(catalog, identifier, data_type)
+        _check_feed(catalog, identifier, data_type, definitions)
         for data_type in (*_TICK_TYPES, *_REGULAR_TYPES)
         for identifier in catalog.identifiers(data_type)
         if instrument is None or _belongs(identifier, data_type, instrument.replace("/", ""))
@@ -59,7 +68,7 @@ def check_catalog(path: Path, instrument: str | None = None) -> CheckReport:
         if found is not None:
             feeds[i] = dataclasses.replace(feeds[i], findings=(*feeds[i].findings, found))
             curves[i] = None  # no feed is measured by it
-    return CheckReport(Path(path), tuple(feeds))
+    return CheckReport(Path(path), (*damaged, *feeds))
 
 
 def _belongs(identifier: str, data_type: DataType, instrument: str) -> bool:
@@ -82,24 +91,31 @@ def _instrument(curve: Curve) -> str:
     return curve.identifier if curve.data_type != "bars" else curve.identifier.rsplit("-", 4)[0]
 
 
-def _check_feed(catalog: Catalog, identifier: str, data_type: DataType) -> tuple[FeedReport, Curve | None]:
+def _check_feed(
+    catalog: Catalog, identifier: str, data_type: DataType, definitions: list[Instrument]
+) -> tuple[FeedReport, Curve | None]:
     try:
         first, last, rows = catalog.coverage(identifier, data_type)
-        checks = _checks(catalog, identifier, data_type)
+        checks = _checks(catalog, identifier, data_type, definitions)
         for table in catalog.batches(identifier, data_type):
             ts = times(table["ts_init"])
             if len(ts):
                 for check in checks:
                     check.add(table, ts)
-    except ValueError as error:
-        damage = Finding("damaged file", 1, 0, str(error))
-        return FeedReport(identifier, data_type, 0, 0, 0, (damage,)), None
+    except (ValueError, KeyError) as error:
+        return _damaged(identifier, data_type, error), None
     findings = tuple(finding for check in checks for finding in check.findings(rows))
     return FeedReport(identifier, data_type, rows, first, last, findings), _curve(checks, identifier)
 
 
-def _checks(catalog: Catalog, identifier: str, data_type: DataType) -> list[Check]:
-    checks: list[Check] = [Order(), EventTimes(late=data_type in _TICK_TYPES)]
+def _damaged(identifier: str, data_type: DataType | Literal["instruments"], error: Exception) -> FeedReport:
+    return FeedReport(identifier, data_type, 0, 0, 0, (Finding("damaged file", 1, 0, str(error.args[0])),))
+
+
+def _checks(
+    catalog: Catalog, identifier: str, data_type: DataType, definitions: list[Instrument]
+) -> list[Check]:
+    checks: list[Check] = [Order(), EventTimes(late=data_type != "series")]
     checks.append(SameIds() if data_type == "trades" else Duplicates())
     step = None
     if data_type == "bars":
@@ -108,7 +124,9 @@ def _checks(catalog: Catalog, identifier: str, data_type: DataType) -> list[Chec
         checks.append(TickGaps())
     else:
         checks.append(FundingGaps() if data_type == "funding" else RegularGaps(step))
-    checks.append(EmptyValues(data_type))
+    name = identifier.rsplit("-", 4)[0] if data_type == "bars" else identifier
+    known = [item for item in definitions if str(item.id).replace("/", "") == name.replace("/", "")]
+    checks += [EmptyValues(data_type), Precisions(data_type, known)]
     if data_type in _OFF:
         checks += [OffMarket(data_type, _OFF[data_type]), Levels(data_type), Sampler(data_type)]
     if data_type in ("bars", "quotes", "mark", "index"):
@@ -122,9 +140,8 @@ def _checks(catalog: Catalog, identifier: str, data_type: DataType) -> list[Chec
     elif data_type == "quotes":
         checks.append(Quotes())
     elif data_type == "deltas":
-        ids = {str(item.id).replace("/", ""): str(item.id) for item in catalog.instruments()}
-        known = catalog.definitions(ids.get(identifier, identifier))  # folders are named without "/"
-        places = (max(i.price_precision for i in known), max(i.size_precision for i in known))
+        known = known or catalog.definitions(identifier)  # which says what there is
+        places = max(i.price_precision for i in known), max(i.size_precision for i in known)
         checks += [Book(*places), LostBook()]
     return checks
 

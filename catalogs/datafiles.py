@@ -6,9 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from catalogs.layout import SCHEMAS, DataType, file_range, times
+from catalogs.layout import ACTIONS, PRECISIONS, SCHEMAS, SIDES, DataType, file_range, times
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "aggressor_side": SIDES["trades"],
+    "side": SIDES["deltas"],
+    "action": ACTIONS,
+}
+"""What columns of names may say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +48,7 @@ class DataFile:
             if _plain(kind) != _plain(field.type):
                 found = "is absent" if kind is None else f"is {kind}, not {field.type}"
                 raise self._error(f"column {field.name!r} {found}")
-        self._check_metadata(present.metadata or {})
+        self._check_metadata(present.metadata or {}, data_type)
 
     def groups(self) -> list[RowGroup]:
         """The row groups, from the footer alone."""
@@ -65,6 +73,8 @@ class DataFile:
         with self._damage():
             table = self._file.read_row_group(group.number, columns=list(columns) if columns else None)
             table.validate(full=True)
+            if "rate" in table.column_names:
+                pc.cast(table["rate"], pa.float64())
         for name in table.column_names:
             if (
                 name in self._schema.names
@@ -72,6 +82,12 @@ class DataFile:
                 and table[name].null_count
             ):
                 raise self._error(f"column {name!r} has empty cells")
+        for name in table.column_names:
+            names = _NAMES.get(name)
+            if names is not None and pa.types.is_dictionary(table.schema.field(name).type):
+                odd = [word for word in table[name].unique().to_pylist() if word not in names]
+                if odd:
+                    raise self._error(f"column {name!r} says {odd[0]!r}")
         if len(table) != group.rows:
             raise self._error(f"{len(table):,} rows where its footer says {group.rows:,}")
         if "ts_init" in table.column_names:
@@ -80,11 +96,13 @@ class DataFile:
                 raise self._error("its rows are not of the times that its footer says")
         return table
 
-    def _check_metadata(self, metadata: dict[bytes, bytes]) -> None:
-        for name in (b"price_precision", b"size_precision"):
-            value = metadata.get(name)
-            if value is not None and not (value.isdigit() and int(value) <= 16):
-                raise self._error(f"{name.decode()} is {value.decode(errors='replace')!r}")
+    def _check_metadata(self, metadata: dict[bytes, bytes], data_type: DataType) -> None:
+        if data_type != "series" and not metadata.keys() & {b"instrument_id", b"bar_type"}:
+            raise self._error("its metadata do not name the instrument")
+        for name in PRECISIONS.get(data_type, ()):
+            value = metadata.get(name.encode(), b"")
+            if not (value.isdigit() and int(value) <= 16):
+                raise self._error(f"{name} is {value.decode(errors='replace')!r}")
 
     @contextlib.contextmanager
     def _damage(self) -> Iterator[None]:

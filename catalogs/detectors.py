@@ -8,10 +8,12 @@ import pyarrow.compute as pc
 
 from catalogs.books import LevelBook, replay
 from catalogs.findings import Finding, length_text, time_text
-from catalogs.layout import F_LAST, DataType, codes, flat, times, to_float
+from catalogs.instruments import Instrument
+from catalogs.layout import F_LAST, PRECISIONS, DataType, codes, flat, times, to_float
 from catalogs.overlaps import SeenIds
 
 _DAY = 86_400 * 10**9  # ns
+_WEEK = 7 * 24 * 60  # min
 _BETWEEN = 256  # deltas between two samples of a book's price
 
 
@@ -135,12 +137,18 @@ class EmptyValues(Check):
             bad |= ~np.isfinite(flat(table["value"]).to_numpy())
         if self._data_type == "deltas":
             action = codes(flat(table["action"]), {"ADD": 1, "UPDATE": 1})
-            bad |= (action == 1) & ~(to_float(flat(table["size"])) > 0)
+            both = (to_float(flat(table["size"])) > 0) & (to_float(flat(table["price"])) > 0)
+            bad |= (action == 1) & ~both
+        if self._data_type == "funding":
+            minutes = flat(table["interval"]).fill_null(1).to_numpy()
+            bad |= (minutes == 0) | (minutes > _WEEK)
         self._empty.add(bad, ts)
 
     def findings(self, rows: int) -> Iterator[Finding]:
         if self._empty.count:
-            detail = f"{self._empty.count:,} rows ({self._empty.count / rows:.2%}) without a price or a size"
+            detail = (
+                f"{self._empty.count:,} rows ({self._empty.count / rows:.2%}) without a value that can be"
+            )
             yield Finding("empty value", self._empty.count, self._empty.first, detail)
 
 
@@ -222,6 +230,29 @@ class Rates(Check):
                 f"{found.count:,} of {rows:,} rates are very large, up to {self._largest:.4g} a settlement"
             )
             yield Finding("funding rate", found.count, found.first, detail)
+
+
+class Precisions(Check):
+    """Files whose prices or sizes have other decimal places than any definition of the instrument."""
+
+    def __init__(self, data_type: DataType, definitions: list[Instrument]) -> None:
+        self._names = PRECISIONS.get(data_type, ())
+        self._known = {tuple(str(getattr(item, name)) for name in self._names) for item in definitions}
+        self._other = Counter()
+        self._said = ""
+
+    def add(self, table: pa.Table, ts: np.ndarray) -> None:
+        said = tuple((table.schema.metadata or {})[name.encode()].decode() for name in self._names)
+        if self._names and self._known and said not in self._known:
+            self._other.add(np.ones(len(ts), dtype=bool), ts)
+            self._said = ", ".join(f"{name} {value}" for name, value in zip(self._names, said, strict=True))
+
+    def findings(self, rows: int) -> Iterator[Finding]:
+        if self._other.count:
+            detail = (
+                f"{self._other.count:,} rows are of {self._said}, which no definition of the instrument says"
+            )
+            yield Finding("other precision", self._other.count, self._other.first, detail)
 
 
 class Touch(Check):

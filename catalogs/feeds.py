@@ -8,7 +8,7 @@ import numpy as np
 
 from catalogs.findings import length_text
 from catalogs.instruments import Instrument
-from catalogs.layout import bar_type_of
+from catalogs.layout import bar_type_of, largest
 from catalogs.mapping import (
     BarsTable,
     FundingTable,
@@ -27,6 +27,7 @@ Columns = dict[str, np.ndarray]
 
 _CHUNK = 500_000  # rows of one catalog file
 _STEPS = 3  # rows from which on one may say what is usual
+TOO_LARGE = "with a number larger than a catalog holds"
 _FAR = 1.5  # times high or low: further away no previous close is
 
 
@@ -265,6 +266,7 @@ class QuotesFeed(RowFeed):
         positive = is_price(columns["bid_price"], self._instrument)
         positive &= is_price(columns["ask_price"], self._instrument)
         yield "without a positive price", ~positive
+        yield TOO_LARGE, too_large(columns, self._instrument)
         crossed = columns["bid_price"] > columns["ask_price"]
         self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing & positive).sum())
 
@@ -313,6 +315,7 @@ class BarsFeed(RowFeed):
             positive &= is_price(columns[name], self._instrument)
         yield "with a value missing", missing
         yield "without a positive price", ~positive
+        yield TOO_LARGE, too_large(columns, self._instrument)
         yield "with a high under the low", columns["high"] < columns["low"]
         yield "with a close outside high and low", _outside(columns["close"], columns)
         yield "with an open far outside high and low", _outside(columns["open"], columns, _FAR)
@@ -347,6 +350,7 @@ class PriceFeed(RowFeed):
 
     def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
         yield "without a positive price", ~is_price(columns["value"], self._instrument)
+        yield TOO_LARGE, too_large(columns, self._instrument)
 
 
 class FundingFeed(RowFeed):
@@ -416,3 +420,14 @@ def _outside(value: np.ndarray, columns: Columns, factor: float = 1.0) -> np.nda
 def is_price(price: np.ndarray, instrument: Instrument) -> np.ndarray:
     """Where a price is finite and a tick or more after rounding: a print at 0 would fill every bid."""
     return np.isfinite(price) & (np.rint(price * 10.0**instrument.price_precision) > 0)
+
+
+def too_large(columns: Columns, instrument: Instrument) -> np.ndarray:
+    """Where a price or a size is more than a catalog can hold."""
+    bad = np.zeros(len(next(iter(columns.values()))), dtype=bool)
+    for name, values in columns.items():
+        if values.dtype.kind == "f":
+            size = "size" in name or name == "volume"
+            limit = largest(instrument.size_precision if size else instrument.price_precision)
+            bad |= np.abs(values) > limit
+    return bad

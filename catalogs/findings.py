@@ -20,6 +20,7 @@ _DEFECTS: dict[str, tuple[Severity, str]] = {
     "other length": ("error", "correct time.period, or import what is missing; features count rows as bars"),
     "duplicate": ("error", "import again from the source; the importer leaves repeated rows out"),
     "same id": ("error", "import again from the source with `id`: one id is one trade"),
+    "other precision": ("error", "import the data again: ticks and lots of the definition are not theirs"),
     "out of order": ("error", "sort the source by time of receipt and import again; the engine refuses it"),
     "event after receipt": (
         "error",
@@ -86,7 +87,7 @@ class FeedReport:
     """The state of one kind of data of one instrument."""
 
     identifier: str
-    data_type: DataType
+    data_type: DataType | Literal["instruments"]
     rows: int
     first: int
     last: int

@@ -81,8 +81,18 @@ TYPE_NAMES = {
     "series": "Series",
 }
 
+_PRICE, _SIZE = "price_precision", "size_precision"
+PRECISIONS: dict[DataType, tuple[str, ...]] = {
+    **dict.fromkeys(("trades", "quotes", "deltas", "bars"), (_PRICE, _SIZE)),
+    **dict.fromkeys(("mark", "index"), (_PRICE,)),
+}
+"""The decimal places that the metadata of a file tell."""
+
 ACTIONS = ("ADD", "UPDATE", "DELETE", "CLEAR")
 """Names of the order book actions, in the order of their Nautilus codes 1 to 4."""
+
+SIDES = {"trades": ("SELL", "NO_AGGRESSOR", "BUY"), "deltas": ("SELL", "NO_ORDER_SIDE", "BUY")}
+"""Names of the sides -1, 0, 1."""
 
 F_SNAPSHOT, F_LAST = 32, 128
 """Flags of Nautilus order book deltas: part of a snapshot; last record of one atomic update."""
@@ -158,6 +168,11 @@ def files(catalog: Path, data_type: DataType, identifier: str) -> list[Path]:
     return found
 
 
+def largest(precision: int) -> float:
+    """The largest number of ``precision`` decimal places that a catalog holds and a float tells apart."""
+    return min(2.0**53 / 10.0**precision, _LARGEST)
+
+
 def to_decimal(values: np.ndarray, precision: int, what: str) -> pa.Array:
     """Floats rounded to ``precision`` decimal places, as exact ``decimal128(38, 16)``.
 
@@ -165,7 +180,7 @@ def to_decimal(values: np.ndarray, precision: int, what: str) -> pa.Array:
     than a float can tell apart (2**53).
     """
     ticks = np.rint(np.asarray(values, dtype=np.float64) * 10.0**precision)
-    bad = ~(np.abs(ticks) <= min(2.0**53, _LARGEST * 10.0**precision))
+    bad = ~(np.abs(ticks) <= largest(precision) * 10.0**precision)
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(

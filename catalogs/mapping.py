@@ -48,6 +48,8 @@ class TimeSettings(Settings):
     def _check(self) -> "TimeSettings":
         if self.stamp != "instant" and not self.period:
             raise ValueError(f"stamp = {self.stamp!r} needs the period, such as period = '1m'")
+        if self.stamp == "instant" and self.period is not None:
+            raise ValueError("period is given, but not what the time marks of it: stamp = 'open' or 'close'")
         return self
 
     def columns(self) -> list[str]:

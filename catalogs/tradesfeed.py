@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from catalogs.feeds import Columns, RowFeed, is_price
+from catalogs.feeds import TOO_LARGE, Columns, RowFeed, is_price, too_large
 from catalogs.instruments import Instrument
 from catalogs.mapping import Cell, MappingError, NoAggressor, SideColumn, TradesTable
 from catalogs.overlaps import SeenIds
@@ -97,4 +97,5 @@ class TradesFeed(RowFeed):
         if self._again is not None:
             yield "with the id of a row before", self._again
         yield "without a positive price", ~is_price(columns["price"], self._instrument)
+        yield TOO_LARGE, too_large(columns, self._instrument)
         yield "without a size", ~(columns["size"] >= 0.5 * 10.0**-self._instrument.size_precision)

@@ -18,7 +18,9 @@ from catalogs.consolidation import ROW_GROUP, consolidate, parquet_options, remo
 from catalogs.instruments import Instrument
 from catalogs.layout import (
     ACTIONS,
+    PRECISIONS,
     SCHEMAS,
+    SIDES,
     TYPE_NAMES,
     DataType,
     file_name,
@@ -29,7 +31,6 @@ from catalogs.layout import (
     to_decimal,
 )
 
-_SIDES = {"trades": ("SELL", "NO_AGGRESSOR", "BUY"), "deltas": ("SELL", "NO_ORDER_SIDE", "BUY")}
 _INSTRUMENT_FOLDERS = ("crypto_perpetual", "currency_pair")
 _LOCK = ".lock"
 _ASIDE = ".aside.partial"  # what a whole writer has not put in place yet
@@ -157,7 +158,7 @@ class CatalogWriter:
         columns = {
             "price": to_decimal(price, price_places, "trade price"),
             "size": to_decimal(_positive(size, size_places, "trade size"), size_places, "trade size"),
-            "aggressor_side": _named(side, _SIDES["trades"]),
+            "aggressor_side": _named(side, SIDES["trades"]),
             "trade_id": ids,
         }
         return self._market("trades", instrument, columns, ts_event, ts_init)
@@ -202,7 +203,7 @@ class CatalogWriter:
         """
         columns = {
             "action": _named(np.asarray(action, dtype=np.int8) - 2, ACTIONS),
-            "side": _named(side, _SIDES["deltas"]),
+            "side": _named(side, SIDES["deltas"]),
             "price": to_decimal(price, instrument.price_precision, "delta price"),
             "size": to_decimal(size, instrument.size_precision, "delta size"),
             "order_id": np.zeros(len(ts_init), dtype=np.uint64),
@@ -360,10 +361,8 @@ def _uncovered(ts_init: np.ndarray, covered: list[tuple[int, int]]) -> list[tupl
 
 def _precisions(data_type: DataType, instrument: Instrument) -> dict[str, str]:
     metadata = {"instrument_id": str(instrument.id), "type_name": TYPE_NAMES[data_type]}
-    if data_type != "funding":
-        metadata["price_precision"] = str(instrument.price_precision)
-    if data_type in ("trades", "quotes", "deltas", "bars"):
-        metadata["size_precision"] = str(instrument.size_precision)
+    for name in PRECISIONS.get(data_type, ()):
+        metadata[name] = str(getattr(instrument, name))
     return metadata
 
 

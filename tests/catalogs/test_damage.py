@@ -105,6 +105,8 @@ def test_damaged_definitions_of_instruments_are_said(catalog):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="the definitions of instruments are damaged"):
         Catalog(catalog).instruments()
+    first, *_ = check_catalog(catalog).feeds
+    assert (first.data_type, [item.defect for item in first.findings]) == ("instruments", ["damaged file"])
 
 
 def test_the_check_of_a_damaged_catalog_exits_1_and_says_it_in_json(catalog, capsys):
