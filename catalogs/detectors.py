@@ -311,41 +311,37 @@ class Book(Touch):
 
 
 class LostBook(Check):
-    """Clearings of the book that nothing follows in their update: until the next delta there is no book."""
+    """Clearings of the book that nothing follows at their moment: until the next delta there is no book."""
 
     def __init__(self) -> None:
-        self._lengths: list[int] = []
-        self._first = self._longest = 0
+        self._stretches: list[tuple[int, int]] = []  # (length, start)
         self._since: int | None = None
-        self._latest = 0
 
     def add(self, table: pa.Table, ts: np.ndarray) -> None:
         action, last = codes(flat(table["action"]), {"CLEAR": 1}), flat(table["flags"]).to_numpy() & F_LAST
-        if self._since is not None:
-            self._end(int(ts[0]))
+        self._end(int(ts[0]))
         for row in np.flatnonzero((action == 1) & (last != 0)).tolist():
+            self._end(int(ts[row]))
             self._since = int(ts[row])
             if row + 1 < len(ts):
                 self._end(int(ts[row + 1]))
-        self._latest = int(ts[-1])
 
     def _end(self, ts: int) -> None:
-        assert self._since is not None
-        self._lengths.append(ts - self._since)
-        self._first = self._first or self._since
-        if self._lengths[-1] == max(self._lengths):
-            self._longest = self._since
+        if self._since is not None and ts > self._since:
+            self._stretches.append((ts - self._since, self._since))
         self._since = None
 
     def findings(self, rows: int) -> Iterator[Finding]:
-        ends = self._since is not None
-        if ends:
-            self._end(self._latest)
-        if self._lengths:
-            detail = (
-                f"{len(self._lengths):,} stretch{'es' if len(self._lengths) > 1 else ''} without a book, "
-                f"{length_text(sum(self._lengths))} in all, "
-                f"the longest {length_text(max(self._lengths))} from {time_text(self._longest)} on"
-                + (", and the recording ends without one" if ends else "")
-            )
-            yield Finding("lost book", len(self._lengths), self._first, detail)
+        found, said = [start for _, start in self._stretches], []
+        if found:
+            length, start = max(self._stretches)
+            total = length_text(sum(length for length, _ in self._stretches))
+            said = [
+                f"{len(found):,} time{'s' if len(found) > 1 else ''} without a book, for {total} in all, the "
+                f"longest {length_text(length)} from {time_text(start)} on"
+            ]
+        if self._since is not None:
+            found.append(self._since)
+            said.append(f"from {time_text(self._since)} on to the end of the recording there is none")
+        if found:
+            yield Finding("lost book", len(found), found[0], "; ".join(said))

@@ -191,9 +191,24 @@ def test_a_lost_book(tmp_path, perp, clean):
     found = _found(_write(tmp_path, perp, {"deltas": deltas}))
     lost = found["deltas", "lost book"]
     assert (lost.count, lost.first) == (2, int(ts[301]))
-    assert "2 stretches" in lost.detail
+    assert "2 times without a book" in lost.detail
     longest = str(np.datetime64(int(ts[301]), "ns").astype("datetime64[ms]")).replace("T", " ")
     assert f"from {longest} on" in lost.detail
+
+
+def test_a_book_lost_for_good(tmp_path, perp, clean):
+    deltas = [column[:400] for column in clean["deltas"]]
+    deltas[2][-1], deltas[3][-1], deltas[4][-1], deltas[5][-1] = 4, 0, 0.0, 0.0
+    lost = _found(_write(tmp_path, perp, {"deltas": deltas}))["deltas", "lost book"]
+    assert (lost.count, lost.first) == (1, int(deltas[1][-1]))
+    assert "to the end of the recording there is none" in lost.detail
+
+
+def test_a_book_cleared_and_written_anew_at_once_is_not_lost(tmp_path, perp, clean):
+    deltas = clean["deltas"]
+    deltas[2][301], deltas[3][301], deltas[4][301], deltas[5][301] = 4, 0, 0.0, 0.0
+    assert deltas[1][301] == deltas[1][302]
+    assert ("deltas", "lost book") not in _found(_write(tmp_path, perp, {"deltas": deltas}))
 
 
 def test_aggressors(tmp_path, perp, clean):
