@@ -1,9 +1,10 @@
-"""Real recordings through the whole engine: a faithful run and a replay decide and fill alike."""
+"""Real recordings through the whole engine: faithful and replay agree, and their money is counted again."""
 
 import os
 from pathlib import Path
 
 import pytest
+from test_recount import agrees
 
 from catalogs.importing import run_import
 from catalogs.mapping import ImportMapping
@@ -34,7 +35,10 @@ def _fingerprints(tmp_path: Path, name: str, mapping: str, overrides: list[str])
         ROOT / f"configs/{name}.toml", [*(f"{key}={place}" for key, place in places.items()), *overrides]
     )
     train(config)
-    return [summary(run_backtest(config, mode, quiet=True)[0]) for mode in ("faithful", "replay")]
+    folders = [run_backtest(config, mode, quiet=True)[0] for mode in ("faithful", "replay")]
+    for folder in folders:
+        agrees(folder)
+    return [summary(folder) for folder in folders]
 
 
 def test_binance_window_with_its_incremental_book(tmp_path: Path) -> None:
@@ -52,5 +56,19 @@ def test_standx_ticks_with_stalls_and_locked_books(tmp_path: Path) -> None:
     faithful, replay = _fingerprints(
         tmp_path, "standx-ticks", "standx", ["backtest.end=2026-01-07T03:00:00Z"]
     )
+    assert faithful["fills"] > 0
+    assert faithful["fingerprint"] == replay["fingerprint"]
+
+
+def test_bitmex_bars_of_an_inverse_contract(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    spans = [
+        "train.start=2018-10-01",
+        "train.end=2018-11-01",
+        "backtest.start=2018-11-01",
+        "backtest.end=2018-12-01",  # the fall of November 2018
+        "forecast.training.epochs=2",
+    ]
+    faithful, replay = _fingerprints(tmp_path, "bitmex-1m", "bitmex-1m", spans)
     assert faithful["fills"] > 0
     assert faithful["fingerprint"] == replay["fingerprint"]
