@@ -119,7 +119,7 @@ class CheckReport:
 
     def __rich__(self) -> Group:
         table = RichTable(show_edge=False, pad_edge=False)
-        table.add_column("instrument", overflow="fold")
+        table.add_column("instrument", no_wrap=True)
         table.add_column("data", no_wrap=True)
         table.add_column("rows", justify="right", no_wrap=True)
         for name in ("from", "to"):

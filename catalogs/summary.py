@@ -79,7 +79,7 @@ class ImportSummary:
     def __rich__(self) -> Group:
         table = RichTable(title=None, show_edge=False, pad_edge=False)
         table.add_column("data")
-        table.add_column("instrument", overflow="fold")
+        table.add_column("instrument", no_wrap=True)
         for name in ("read", "added", "already there", "left out"):
             table.add_column(name, justify="right")
         table.add_column("what was done", overflow="fold")

@@ -4,6 +4,7 @@ function elsewhere."""
 import argparse
 import difflib
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -20,7 +21,15 @@ _Handler = Callable[[argparse.Namespace], int | None]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 found problems, 2 a mistake to mend, 130
     interrupted)."""
-    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments) or 0
     except BeaufortError as error:
@@ -75,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     which = p.add_mutually_exclusive_group()
     which.add_argument("--mapping", action="store_true", help="of import mappings instead")
     which.add_argument("--synth", action="store_true", help="of synthetic market settings instead")
+    p = _command(commands, "completion", _completion, "print what makes a shell complete commands and files")
+    p.add_argument("shell", choices=("bash", "zsh", "fish"))
     _command(commands, "kinds", _kinds, "list the kinds of bars, models, strategies and tables")
 
     data = commands.add_parser("data", help="import, synthesize and check catalogs")
@@ -202,23 +213,22 @@ def _config_schema(arguments: argparse.Namespace) -> None:
     print(json.dumps(schema(model), indent=1))
 
 
-def _kinds(_arguments: argparse.Namespace) -> None:
-    from engine.schema import kinds
+def _completion(arguments: argparse.Namespace) -> None:
+    import argcomplete
 
-    listed = list(kinds())
-    width = max(len(name) for _, name, _ in listed)
-    last = ""
-    for place, name, text in listed:
-        if place != last:
-            print(place)
-            last = place
-        print(f"  {name:{width}}  {text}")
+    print(argcomplete.shellcode(["beaufort"], shell=arguments.shell))
+
+
+def _kinds(_arguments: argparse.Namespace) -> None:
+    from engine.schema import list_kinds
+
+    print(list_kinds())
 
 
 def _data_import(arguments: argparse.Namespace) -> int:
     from catalogs.importing import ImportMapping, run_import
     from engine.config import load_settings
-    from engine.progress import console, meter
+    from engine.progress import meter, wide
 
     mapping = load_settings(ImportMapping, arguments.mapping)
     root = arguments.root or Path(os.environ.get("BEAUFORT_REAL_DATA", "../shared/data"))
@@ -237,14 +247,14 @@ def _data_import(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(summary.to_dict())
     else:
-        console.print(summary)
+        wide(stderr=True).print(summary)
     return 1 if summary.empty else 0
 
 
 def _data_synth(arguments: argparse.Namespace) -> None:
     from catalogs.synth import SynthSettings, synthesize
     from engine.config import load_settings, settings_from
-    from engine.progress import console, meter
+    from engine.progress import meter, wide
 
     if arguments.settings:
         settings = load_settings(SynthSettings, arguments.settings, arguments.overrides)
@@ -255,12 +265,12 @@ def _data_synth(arguments: argparse.Namespace) -> None:
             summary = synthesize(settings, arguments.out, running.update)
         except (ValueError, OSError) as error:
             raise BeaufortError(_text(error)) from error
-    console.print(summary.render())
+    wide(stderr=True).print(summary.render())
 
 
 def _data_check(arguments: argparse.Namespace) -> int:
     from catalogs.check import check_catalog
-    from engine.progress import meter
+    from engine.progress import meter, wide
 
     with meter("check"):
         try:
@@ -270,9 +280,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(report.to_dict())
     else:
-        from rich.console import Console
-
-        Console().print(report)
+        wide().print(report)
     return 1 if report.findings else 0
 
 
@@ -291,10 +299,12 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _features(arguments: argparse.Namespace) -> None:
     from engine.pipeline import Market
-    from engine.progress import console, meter
+    from engine.progress import meter
 
     if arguments.list:
-        _list_features()
+        from engine.schema import list_features
+
+        print(list_features())
         return
     if arguments.config is None or arguments.out is None:
         raise BeaufortError("features: give a config and --out FILE, or --list")
@@ -310,18 +320,7 @@ def _features(arguments: argparse.Namespace) -> None:
         )
     metadata = {"schema_hash": market.kernel.schema_hash, "schema": json.dumps(market.kernel.schema)}
     series.table.save(out, metadata)
-    console.print(f"{out}: {len(series.table):,} bars x {len(series.table.names)} features")
-
-
-def _list_features() -> None:
-    from features.registry import features
-
-    print("{w} in a name stands for a number. NAME@ALIAS reads another stream or series.\n")
-    for feature in features():
-        print(f"{feature.pattern}{'@ALIAS' if feature.pair or 'series' in feature.needs else ''}")
-        print(f"  {feature.definition}" + (f" ({feature.source})" if feature.source else ""))
-        bars = "{w}" if feature.window is None else feature.window
-        print(f"  unit: {feature.unit}; window: {bars} bars; needs: {', '.join(feature.needs)}")
+    _say(f"{out}: {len(series.table):,} bars x {len(series.table.names)} features")
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 console = Console(stderr=True)
 
 
+def wide(*, stderr: bool = False) -> Console:
+    """A console of at least 120 columns: a narrow terminal breaks its lines itself, and no instrument id."""
+    return Console(stderr=stderr, width=max(Console(stderr=stderr).width, 120))
+
+
 class Meter:
     """One running task: ``update`` with the share done and the events so far."""
 

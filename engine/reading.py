@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -48,6 +49,10 @@ def to_toml(settings: Settings) -> str:
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
+    try:
+        override = os.fsencode(override).decode()  # text of a terminal that calls itself ASCII
+    except UnicodeError:
+        raise BeaufortError(f"--set {override!r}: is not UTF-8 text") from None
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise BeaufortError(f"--set {override!r}: write path.to.key=value")

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from features.registry import features
 from features.settings import Settings
 
 
@@ -56,6 +57,32 @@ def kinds() -> Iterator[tuple[str, str, str]]:
         for member in members(model.model_fields[key].annotation):
             for name in typing.get_args(member.model_fields["kind"].annotation):
                 yield place, name, first_sentence(member.__doc__ or "")
+
+
+def list_kinds() -> str:
+    """``kinds`` as the terminal shows them."""
+    listed = list(kinds())
+    width = max(len(name) for _, name, _ in listed)
+    lines: list[str] = []
+    last = ""
+    for place, name, text in listed:
+        lines += [place] if place != last else []
+        lines.append(f"  {name:{width}}  {text}")
+        last = place
+    return "\n".join(lines)
+
+
+def list_features() -> str:
+    """Every feature as the terminal shows it: what it is, its unit, window and needs."""
+    lines = ["{w} in a name stands for a number. NAME@ALIAS reads another stream or series.", ""]
+    for feature in features():
+        lines += [
+            f"{feature.pattern}{'@ALIAS' if feature.pair or 'series' in feature.needs else ''}",
+            f"  {feature.definition}" + (f" ({feature.source})" if feature.source else ""),
+            f"  unit: {feature.unit}; window: {'{w}' if feature.window is None else feature.window} bars; "
+            f"needs: {', '.join(feature.needs)}",
+        ]
+    return "\n".join(lines)
 
 
 def members(annotation: Any) -> list[type[Settings]]:

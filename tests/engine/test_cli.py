@@ -1,6 +1,7 @@
 """The command line: exit codes, one line for people instead of a traceback, JSON for programs."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -263,3 +264,55 @@ def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
 
 def test_small_market_is_what_the_tests_think(trained: RunConfig) -> None:
     assert (trained.backtest.start, trained.backtest.end) == (small_market.SPLIT, small_market.END)
+
+
+def _completed(line: str) -> list[str]:
+    """What a shell would offer at the end of ``line``: argcomplete answers on file descriptor 8."""
+    environment = os.environ | {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+    }  # fmt: skip
+    shell = f"exec {sys.executable} -m engine.cli 8>&1 9>/dev/null"
+    done = subprocess.run(
+        shell, shell=True, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2]
+    )
+    return [word.strip() for word in done.stdout.split("\n")]
+
+
+def test_shells_complete_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _completed("beaufort ba") == ["backtest"]
+    assert set(_completed("beaufort data ")) >= {"import", "synth", "check"}
+    assert set(_completed("beaufort backtest x.toml --mode ")) == {"faithful", "replay"}
+    for shell, sign in (("bash", "complete "), ("zsh", "#compdef beaufort"), ("fish", "--command beaufort")):
+        assert _run("completion", shell) == 0
+        assert sign in capsys.readouterr().out
+
+
+def test_what_a_terminal_cannot_show_is_written_otherwise(file: str, tmp_path: Path) -> None:
+    environment = os.environ | {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    for arguments in (
+        ["config", "show", file, "--set", "data.catalog=m\u00e4rkte"],
+        ["train", "\u96ea.toml"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli", *arguments],
+            capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert ("m\\xe4rkte" in done.stdout) or "no such file" in done.stderr
+
+
+def test_no_instrument_id_is_broken_at_eighty_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "AVERYLONGNAME-USDT-PERPETUAL-SWAP.SOMEWHERE"
+    (tmp_path / "market.toml").write_text(
+        f'duration = "1m"\ninstrument = {{ kind = "perpetual", id = "{name}", base = "BTC", quote = "USDT", '
+        'price_increment = "0.1", size_increment = "0.001" }\n'
+    )
+    assert (
+        _run("data", "synth", "--out", str(tmp_path / "m"), "--settings", str(tmp_path / "market.toml")) == 0
+    )
+    assert name in capsys.readouterr().err
+    _run("data", "check", str(tmp_path / "m"))
+    assert name in capsys.readouterr().out

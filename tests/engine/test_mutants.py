@@ -18,6 +18,7 @@ import small_market
 import tomli_w
 from mutants import Mutant, mutants, sample
 
+from catalogs.synth import SynthSettings, synthesize
 from engine.config import RunConfig, settings_from, to_toml
 
 COUNT, SEED = 2_100, 20_260_105
@@ -35,13 +36,13 @@ def _bases(ticks: Path, minutes: Path, work: Path) -> dict[str, RunConfig]:
     tick["data"]["streams"]["spot"] = {"instrument": "BTCUSDT.SIM"}
     tick["data"]["series"] = {"oi": "open_interest/BTCUSDT-PERP.SIM"}
     tick["features"] = ["basis@spot", "series_value@oi", "mark_basis"]
-    tick["bars"] = {"kind": "clock", "interval": "2s"}
-    tick["backtest"]["end"] = "2026-01-05T00:24:00Z"
-    tick["train"]["schedule"] = {"window": "18m", "step": "1h"}
+    tick["bars"] = {"kind": "clock", "interval": "1s"}
+    tick["train"] |= {"end": "2026-01-05T00:10:00Z", "schedule": {"window": "9m", "step": "1h"}}
+    tick["backtest"] |= {"start": "2026-01-05T00:10:00Z", "end": "2026-01-05T00:12:00Z", "warmup": "1m"}
     tick["live"] = {"adapter": "binance"}
     bar = tomllib.loads(to_toml(small_market.minutes_config(minutes, work)))
-    bar["train"] |= {"start": "2026-01-05T10:00:00Z"}
-    bar["backtest"] |= {"end": "2026-01-06T06:00:00Z"}
+    bar["train"] |= {"start": "2026-01-05T12:00:00Z"}
+    bar["backtest"] |= {"end": "2026-01-06T03:00:00Z", "warmup": "1h"}
     bar["train"]["valid_to"] = "2026-01-07"
     bar["gate"] = {"off_annualised": 3.0, "on_annualised": 2.0}
     bar["regime"] = {"kind": "hmm", "starts": 1, "iterations": 4}
@@ -132,7 +133,9 @@ def _without_none(value: Any) -> Any:
 
 @pytest.mark.slow
 def test_no_mutant_ends_in_a_traceback_a_timeout_or_all_memory(tmp_path: Path) -> None:
-    ticks = small_market.make_market(tmp_path / "ticks")
+    ticks = tmp_path / "ticks"
+    quiet = {"seed": 3, "duration": "13m", "spot": True, "levels": 5, "rate": 0.1, "funding_interval": "5m"}
+    synthesize(settings_from(SynthSettings, "quiet", quiet, []), ticks)
     minutes = small_market.make_minutes(tmp_path / "minutes")
     (tmp_path / "file").write_text("a file")
     folders = [tmp_path / "one", tmp_path / "two"]
