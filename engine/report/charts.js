@@ -30,7 +30,8 @@ const charts = (() => {
 
   class Figure {
     constructor(place, spec, columns) {
-      Object.assign(this, {place, spec, columns, plots: [], chosen: null, whole: spec.range});
+      Object.assign(this, {place, spec, columns, plots: [], chosen: null});
+      if (spec.range) this.whole = [spec.range[0], Math.max(spec.range[1], spec.range[0] + 1)];
       this.time = spec.x === 'time';
       if (this.time) this.tools();
       this.tip = document.createElement('div');
@@ -198,8 +199,8 @@ const charts = (() => {
       const {min, max} = of.scales.x;
       for (const {plot} of this.plots) if (plot !== of) plot.setScale('x', {min, max});
       this.following = false;
-      const x = this.numbers(this.spec.panels[0].x);
-      const inside = uPlotBetween(x, min, max);
+      const x = this.plots[0].plot.data[0];
+      const inside = countBetween(x, min, max);
       const width = this.width();
       const held = inside > width ? `${(inside / width).toFixed(inside > 10 * width ? 0 : 1)} bars a pixel` : `${inside.toLocaleString('en')} bars`;
       this.shown.textContent = `${moment(min, false)} → ${moment(max, false)} UTC, ${held}`;
@@ -355,7 +356,7 @@ const charts = (() => {
       const {left, top, idx} = u.cursor;
       this.tip.hidden = left === undefined || left < 0 || idx === null || idx === undefined;
       if (this.tip.hidden) return;
-      const at = this.numbers(panel.x)[idx];
+      const at = u.data[0][idx];
       const lines = [this.time ? `${moment(at)} UTC` : `${this.spec.label || 'x'}: ${figured(4)(at)}`];
       for (const {panel: other} of this.plots) {
         const states = other.strip;
@@ -382,7 +383,7 @@ const charts = (() => {
     }
   }
 
-  const uPlotBetween = (x, min, max) => {
+  const countBetween = (x, min, max) => {
     const find = value => { let a = 0; let b = x.length; while (a < b) { const m = (a + b) >> 1; if (x[m] < value) a = m + 1; else b = m; } return a; };
     return find(max + 1) - find(min);
   };
