@@ -14,7 +14,7 @@ import numpy as np
 from engine.report import metrics
 from engine.report.benchmark import Holding
 from engine.report.columns import Columns
-from engine.report.decimate import lasts, means
+from engine.report.decimate import lasts, least, means
 from engine.report.ledger import Ledger, RoundTrip
 from engine.report.page import GAIN, GATE_COLOURS, LOSS, REGIME_COLOURS, SERIES_COLOURS, Figure, Page
 from engine.report.run_folder import GATE, LABELS, Run, floats, gate, integers, regimes
@@ -37,7 +37,10 @@ def run_figure(page: Page, run: Run, ledger: Ledger, holding: Holding | None) ->
     columns.add("bars.regime", regimes(run.equity).astype(np.int64))
     columns.add("bars.gate", gate(run).astype(np.int64))
     page.derived["bars.gross"] = ["difference", "bars.equity", "bars.paid"]
-    columns.add("bars.below", equity - floats(run.equity, "equity_low"))
+    low, below = floats(run.equity, "equity_low"), np.zeros(len(ts))
+    at = least(low)
+    below[at] = (equity - low)[at]
+    columns.add("bars.below", np.nan_to_num(below), bits=10)
     page.derived["bars.drawdown"] = ["drawdown", "bars.equity", "bars.below", run.manifest["starting_equity"]]
     page.derived["bars.long"] = ["positive", "bars.position"]
     page.derived["bars.short"] = ["negative", "bars.position"]

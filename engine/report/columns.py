@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 FEW = 20_000
-"""Columns up to this length are stored to ``2**-26`` of their range, longer ones to ``2**-16``."""
+"""Columns up to this length are stored to ``2**-26`` of their range, longer ones to ``2**-16`` or so."""
 
 
 class Columns:
@@ -23,13 +23,16 @@ class Columns:
         self._described: dict[str, dict[str, Any]] = {}
         self._blobs: list[bytes] = []
 
-    def add(self, name: str, values: np.ndarray) -> str:
-        """Take ``values``, shape (n,), under ``name``, which is returned. NaN stands for unknown."""
+    def add(self, name: str, values: np.ndarray, bits: int = 16) -> str:
+        """Take ``values``, shape (n,), under ``name``, which is returned. NaN stands for unknown.
+
+        Where there are more than ``FEW``, they are stored to ``2**-bits`` of their range.
+        """
         values = np.asarray(values)
         if name in self._described:
             raise ValueError(f"column {name!r} is there already")
         known = np.isfinite(values)
-        scale, over, whole = _whole(values, known)
+        scale, over, whole = _whole(values, known, bits)
         steps = np.diff(whole, prepend=0)
         width = next(w for w in (1, 2, 4, 8) if np.all(np.abs(steps[1:]) < 1 << (8 * w - 1)))
         first, steps[:1] = int(whole[0]) if len(whole) else 0, 0
@@ -76,7 +79,7 @@ def unpack(packed: str) -> tuple[Any, dict[str, np.ndarray]]:
     return header["about"], columns
 
 
-def _whole(values: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndarray]:
+def _whole(values: np.ndarray, known: np.ndarray, bits: int) -> tuple[float, float, np.ndarray]:
     """A quantum as a fraction, and the values as multiples of it; an unknown one repeats the one before."""
     if values.dtype.kind in "iub":
         return 1.0, 1.0, values.astype(np.int64)
@@ -96,5 +99,5 @@ def _whole(values: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndar
             step = int(np.gcd.reduce(whole.astype(np.int64))) or 1
             return float(step), 10.0**digits, whole.astype(np.int64) // step
     # Never finer than a float is, nor than the least float.
-    quantum = max(reach * 2.0 ** -(26 if len(values) <= FEW else 16), largest * 2.0**-50, 1e-300)
+    quantum = max(reach * 2.0 ** -(26 if len(values) <= FEW else bits), largest * 2.0**-50, 1e-300)
     return quantum, 1.0, np.rint(filled / quantum).astype(np.int64)

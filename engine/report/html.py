@@ -58,7 +58,7 @@ def write_report(run_folder: Path) -> Path:
     """Write ``report.html`` into ``run_folder`` and return its path.
 
     The page holds everything it needs and opens without a network. Equity, price, position, regime and gate
-    are in it bar by bar; posterior, volatility and the cumulative lines in at most 60,000 points.
+    are in it bar by bar; posterior, volatility and the cumulative lines in at most 40,000 points.
     """
     run = read_run(run_folder)
     figures, ledger, trips, holding = summarize(run), keep_ledger(run), round_trips(run), hold(run)

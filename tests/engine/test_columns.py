@@ -55,10 +55,12 @@ def test_long_columns_stay_within_a_65536th_of_their_range():
     values = np.cumsum(np.random.default_rng(1).standard_normal(FEW + 1))
     columns = Columns()
     columns.add("x", values)
+    columns.add("coarse", values, bits=10)
     packed = columns.pack()
     error = np.abs(unpack(packed)[1]["x"] - values)
     assert np.max(error) <= np.ptp(values) * 2.0**-16
-    assert len(packed) < 3 * len(values)
+    assert len(packed) < 5 * len(values)
+    assert np.max(np.abs(unpack(packed)[1]["coarse"] - values)) <= np.ptp(values) * 2.0**-10
     with pytest.raises(ValueError, match="'x' is there already"):
         columns.add("x", values)
 

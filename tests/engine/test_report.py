@@ -13,7 +13,7 @@ from rich.console import Console
 
 from engine.report import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
 from engine.report.columns import unpack
-from engine.report.decimate import lasts, means
+from engine.report.decimate import lasts, least, means
 from engine.report.evaluation_charts import lags_figure
 from engine.report.ledger import round_trips
 from engine.report.run_folder import LIQUIDATIONS, read_run
@@ -346,6 +346,13 @@ def test_means_pass_over_unknown_values():
     at, mean = means(np.array([[1.0], [3.0], [np.nan], [5.0], [np.nan]]), points=3)
     assert at.tolist() == [0, 2, 4]
     np.testing.assert_allclose(mean[:, 0], [2.0, 5.0, np.nan])
+
+
+def test_the_least_of_each_stretch_is_found():
+    values = np.array([5.0, 3.0, np.nan, 9.0, 7.0, 8.0, 1.0])
+    assert least(values, points=3).tolist() == [1, 4, 6]
+    assert least(values, points=7).tolist() == list(range(7))
+    assert least(np.empty(0)).tolist() == []
 
 
 def test_the_last_of_each_stretch_is_kept():
