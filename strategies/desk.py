@@ -137,7 +137,7 @@ class Desk(Execution):
         if bar.price > 0:
             self.price = bar.price
         self.refusals.bar()
-        self._clearing = False
+        self._clearing = self._renewed = False
         regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
         owned = regime.label in self._labels
         reason = why_not(regime.label, owned, risk.permit)
@@ -263,7 +263,7 @@ class Desk(Execution):
         if stops and action in ("none", "hold"):
             action, size, bound = "protect", _contracts(stops), "position"
         if self.notes:
-            reason = "; ".join([*self.notes, reason])
+            reason = "; ".join(text for text in (*self.notes, reason) if text)
             self.notes.clear()
         ids = ",".join(self.between)
         self.between.clear()

@@ -137,7 +137,8 @@ def _quantity(
         return 0.0, limits.permit if limits.permit != "active" else "regime"
     ahead = held + sum(o.quantity for o in orders if o.side == wanted.side and not o.reduce_only)
     most = (0.0, "netting") if limits.others * wanted.side < 0 else (limits.quantity, limits.bound)
-    caps = ((most[0] - ahead, most[1]), (limits.margin + max(0.0, -held), "margin"))
+    largest = (spec.most(wanted.price or price), "largest_order")
+    caps = ((most[0] - ahead, most[1]), (limits.margin + max(0.0, -held), "margin"), largest)
     room, bound = min(caps)
     quantity = spec.floor_quantity(min(wanted.quantity, room))
     short = spec.below_minimum(quantity, wanted.price or price)

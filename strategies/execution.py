@@ -102,6 +102,7 @@ class Execution:
         self.refusals = Refusals()
         self.demand = ""
         self._clearing = False  # an exit waits until nothing else can close what it closes
+        self._renewed = False  # a stop that the venue had cancelled, since the last bar
         self.between: list[str] = []
         self.notes: list[str] = []
 
@@ -216,7 +217,7 @@ class Execution:
         # A stop that was touched has triggered: its rest fills, or an exit follows at the next bar.
         if self._clearing or any(o.role == "exit" or (o.role == "stop" and o.touched) for o in working):
             return ()
-        if self.refusals.stops.waiting:
+        if self.refusals.stops.waiting or self.refusals.stops.told:
             return ()
         level = self.stop_level()
         if self.is_passed(level):
@@ -292,10 +293,9 @@ class Execution:
         elif refusal is None and order.removing:
             self.protect()
         elif refusal is None:
-            again = not stops.told  # at once the first time, then at bars
-            stops.refused("cancelled by the venue")
             self.notes.append("stop cancelled by the venue")
-            if again:
+            if not self._renewed:  # at once the first time, then at bars
+                self._renewed = True
                 self.protect()
 
     def on_filled(self, key: str, ts: int, quantity: float, price: float) -> int:

@@ -74,6 +74,8 @@ class GridPolicy:
 
     def decide(self, view: MarketView) -> Decision:
         self._average(view.price)
+        if not view.position:
+            self.stop = 0.0
         s = self._s
         if self.bars_seen < s.fair_half_life:
             return Decision("none", "fair value not known yet")
@@ -227,7 +229,8 @@ class GridPolicy:
         if not away > 0:
             return 0.0
         level = self.fair - side * away
-        if (self.stop - self.fair) * side >= 0 or abs(level - self.stop) > self._s.requote * self.spacing:
+        unset = not self.stop or (self.stop - self.fair) * side >= 0
+        if unset or abs(level - self.stop) > self._s.requote * self.spacing:
             self.stop = level
         return self.stop
 

@@ -56,8 +56,8 @@ class Backoff:
 
     @property
     def told(self) -> bool:
-        """Whether something was refused since the last bar."""
-        return self._refused
+        """Whether something was refused since the last bar, and nothing accepted."""
+        return self._refused and not self._accepted
 
     def refused(self, reason: str) -> None:
         """An order was refused."""

@@ -101,7 +101,8 @@ class ContractSpec:
 
     def most(self, price: float) -> float:
         """The largest quantity of one order at ``price``, infinite where the venue names none."""
-        by_notional = self.max_notional / self.quote_notional(1.0, price) if price > 0 else math.inf
+        # One per cent less, because the venue judges by its own price.
+        by_notional = 0.99 * self.max_notional / self.quote_notional(1.0, price) if price > 0 else math.inf
         most = min(self.max_quantity, by_notional)
         return most if math.isinf(most) else self.floor_quantity(most)
 

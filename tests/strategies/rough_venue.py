@@ -120,7 +120,7 @@ class RoughVenue:
                 DeskConfig(name=n, settings=MomentumSettings(regimes=regimes[i]), **common)
                 for i, n in enumerate(names)
             ),
-            account=SimpleNamespace(fill=lambda *_a, **_k: 0.0),  # type: ignore[arg-type]
+            account=SimpleNamespace(fill=lambda *_a, **_k: 0.0, ahead=0.0),  # type: ignore[arg-type]
             currency=None,  # type: ignore[arg-type]
         )
         self.trader = Trader(self, config, lambda callback: callback)  # type: ignore[arg-type]
@@ -339,7 +339,7 @@ class RoughVenue:
             working = desk.orders.working()
             stops = [o for o in working if o.role == "stop" and o.side == side]
             waits = (desk.refusals.stops, desk.refusals.exits)
-            if any(o.role in ("exit", "entry") for o in working) or desk._clearing:
+            if any(o.role in ("exit", "entry") for o in working) or desk._clearing or desk._renewed:
                 continue
             if any(w.waiting or w.told for w in waits):
                 continue

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.policy import Amend, Cancel, Place, WorkingOrder
+from strategies.policy import Amend, Cancel, Decision, Place, WorkingOrder
 from strategies.protection import keep_stops
 from strategies.sizing import ContractSpec
 from tests.strategies.rough_venue import RoughVenue
@@ -81,9 +81,9 @@ def test_the_orders_that_close_a_position(quantity, alone, resting, pieces):
 
 def test_a_maximum_of_notional_divides_too():
     spec = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, max_notional=250.0)
-    assert spec.closing(6.0, 100.0, alone=True, resting=False) == (2.5, 2.5, 1.0)
+    assert spec.closing(6.0, 100.0, alone=True, resting=False) == (2.475, 2.475, 1.05)
     inverse = ContractSpec(True, 1.0, 0.5, 100.0, 1, 0, max_notional=1_000.0)
-    assert inverse.closing(2_300.0, 10_000.0, alone=True, resting=False) == (1_000.0, 1_000.0, 300.0)
+    assert inverse.closing(2_300.0, 10_000.0, alone=True, resting=False) == (900.0, 900.0, 500.0)
 
 
 @given(st.integers(0, 2**32), st.sampled_from((1, 2)), st.sampled_from((0.0, 0.1, 0.5)))
@@ -118,3 +118,69 @@ def test_a_venue_that_takes_orders_again_is_left_flat_by_a_halt():
             venue.settle()
         assert venue.net == 0
         assert all(order.closed for order in venue.book.values())
+
+
+class NoStops(RoughVenue):
+    """Takes everything but stops."""
+
+    def __init__(self):
+        super().__init__(1, 1, 0.0)
+        self.rng.random = lambda: 0.5  # nothing is filled in part
+        desk = self.trader.desks["d0"]
+        wishes = [Decision("enter", "", (Place("entry", 1, 2.0),))]
+        desk.policy.decide = lambda _view: wishes.pop() if wishes else Decision("hold", "")
+        self.desk, self.tries = desk, []
+
+    def submit_order(self, order):
+        self._refuses = 1.0 if order.role == "stop" else 0.0
+        super().submit_order(order)
+        self._refuses = 0.0
+
+
+def test_a_position_whose_stop_is_refused_three_times_is_closed():
+    venue, held = NoStops(), []
+    for _ in range(7):
+        venue.bar("active", 0)
+        venue.settle()
+        held.append(venue.net)
+    stops = [order.ts_init // 10**9 for order in venue.placed if order.role == "stop"]
+    assert stops == [1, 2, 4]  # at the fill, a bar later, two bars later
+    assert held == [2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
+    reasons = [row[15] for row in venue.log]  # a decision's reason
+    assert reasons == ["", "", "", "stop refused 3 times: closed at market", "", "", ""]
+
+
+def test_a_stop_that_the_venue_cancels_is_renewed_at_once_and_then_at_bars():
+    venue = NoStops()
+    venue.submit_order = lambda order: RoughVenue.submit_order(venue, order)
+    venue.bar("active", 0)
+    venue.settle()
+    for _ in range(2):
+        (stop,) = [o for o in venue.placed if o.role == "stop" and not o.closed]
+        venue._close(stop, "OrderCanceled")
+        venue.settle()
+    # The second time within the bar it waits for the next.
+    assert len([o for o in venue.placed if o.role == "stop"]) == 2
+    venue.bar("active", 0)
+    venue.settle()
+    venue.check_protected()
+    assert [o.quantity for o in venue.placed if o.role == "stop" and not o.closed] == [2.0]
+
+
+def test_a_stop_follows_partial_fills_and_is_turned_with_the_position():
+    venue = NoStops()
+    venue.submit_order = lambda order: RoughVenue.submit_order(venue, order)
+    quotes = (Place("quote", 1, 3.0, 99.0), Place("quote", -1, 4.0, 101.0))
+    wishes = [Decision("ladder", "", quotes)]
+    venue.desk.policy.decide = lambda _view: wishes.pop() if wishes else Decision("hold", "")
+    venue.bar("active", 0)
+    venue.settle()
+    (bid,) = [o for o in venue.placed if o.sign > 0]
+    (ask,) = [o for o in venue.placed if o.sign < 0]
+    seen = []
+    for order, part in ((bid, 0.5), (bid, 1.0), (ask, 0.7), (ask, 2.3)):
+        venue._fill_part(order, part)
+        venue.settle()
+        (stop,) = [o for o in venue.placed if o.role == "stop" and not o.closed]
+        seen.append((venue.net, stop.sign * (stop.quantity - stop.filled)))
+    assert seen == [(0.5, -0.5), (1.5, -1.5), (0.8, -0.8), (-1.5, 1.5)]

@@ -273,12 +273,14 @@ def play(
     policy: Any = None,
     latency: int = 0,
     holes: Sequence[tuple[int, int]] = (),
+    spec: ContractSpec | None = None,
     after: Callable[[Trader], None] = lambda trader: None,
 ) -> Played:
     """Run strategies ``s0, s1, …`` over the market.
 
     ``policy`` replaces the first one's; ``latency`` is what the trader knows of the venue's 5 ms, and
-    ``holes`` of silences; ``after`` is called with the trader while the engine still stands.
+    ``holes`` of silences; ``spec`` what desks think of the contract; ``after`` is called with the trader
+    while the engine still stands.
     """
     instrument = linear_perpetual() if instrument is None else instrument
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
@@ -295,7 +297,7 @@ def play(
                 name=f"s{i}",
                 settings=one,
                 instrument=str(instrument.id),
-                spec=ContractSpec.of(instrument),
+                spec=spec or ContractSpec.of(instrument),
                 risk=risk or RiskSettings(),
                 bars_per_year=365.0,
                 horizon=1,
