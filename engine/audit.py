@@ -1,8 +1,9 @@
 """The look-ahead audit: cut the data, run again, and see that nothing before the cut has changed.
 
-Research code leaks the future in many ways: a centred window, a scaler fitted on everything, a smoothed
-posterior, a label joined one bar early. All of them show when the same computation is repeated on data that
-ends sooner: whatever was said before the cut must be the same, bit for bit.
+Research code leaks the future in many ways: a centred window, a smoothed posterior, a policy that peeks. They
+show when the same computation is repeated on data that ends sooner: whatever was said before the cut must be
+the same, bit for bit. What is not computed anew cannot show it: the bundles stay as they were fitted, and the
+catalog's times are believed.
 """
 
 import dataclasses
@@ -29,6 +30,22 @@ class Said(NamedTuple):
     ts: np.ndarray
     values: np.ndarray
 
+
+PROVES = (
+    "features, the quotes of each bar, what the bundles' regime, volatility, gate and forecast say, and "
+    "every decision of the strategies: recomputed on data that ends sooner, and compared bit for bit"
+)
+"""What a clean audit is evidence of."""
+
+BELIEVES = (
+    "how the models were fitted: no fit is repeated, so a target or scaler that saw past the end of its "
+    "training span is not found (a bundle speaks only after that end, by its manifest)",
+    "when data became known: ts_init in the catalog, above all the publication times of external series",
+    "the governor and the venue beyond what decisions say of them: equity, funding and fills are not "
+    "compared by themselves",
+    "what lies outside the cuts: a leak that changes nothing before any of them is not seen",
+)
+"""What an audit takes as given, clean or not."""
 
 Compute = Callable[[int], Mapping[str, Said]]
 """The whole computation on data that ends before a moment (ns): ``"<stage>/<column>"`` to what was said."""
@@ -67,6 +84,8 @@ class AuditResult:
         """As JSON values; times in ISO form, NaN as null."""
         return {
             "clean": self.clean,
+            "proves": PROVES,
+            "believes": list(BELIEVES),
             "cuts": [format_time(cut) for cut in self.cuts],
             "columns": list(self.columns),
             "values_compared": self.values_compared,
@@ -192,6 +211,9 @@ def print_audit(result: AuditResult) -> None:
     if result.clean:
         text = f"Nothing looks ahead: {what}; every value is the same without its future."
         console.print(text, highlight=False, soft_wrap=True)
+        console.print(f"This is of {PROVES}. Not audited, but believed:", highlight=False, soft_wrap=True)
+        for belief in BELIEVES:
+            console.print(f"  * {belief}", highlight=False, soft_wrap=True)
         return
     console.print(f"The future leaks ({what}):", highlight=False)
     for column in dict.fromkeys(leak.column for leak in result.leaks):

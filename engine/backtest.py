@@ -93,6 +93,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     warnings = [
         *stale_stretches(market),
         *silent_stretches(market, models),
+        *models.warnings(config.backtest.start, config.backtest.end),
         *bars_without_price(outcome.logs, str(market.traded.id)),
         *gaps_met(market, outcome.prices, outcome.logs, outcome.orders, outcome.reached),
         *outcome.warnings,

@@ -87,6 +87,15 @@ class Models:
         """The name of the bundle that may speak at ``ts``, or ``""``."""
         return next((b.name for b in self.bundles if b.validity.valid_from <= ts < b.validity.valid_to), "")
 
+    def warnings(self, start: int, end: int) -> list[str]:
+        """What is amiss with the fits of the bundles that may speak between two moments, as sentences."""
+        return [
+            f"bundle {bundle.name}: {sentence}"
+            for bundle in self.bundles
+            if bundle.validity.valid_from < end and start < bundle.validity.valid_to
+            for sentence in bundle.manifest["warnings"]
+        ]
+
 
 def bundle_name(end: int, identity: Mapping[str, Any], data_fingerprint: str) -> str:
     """The folder of the bundle trained until ``end`` (ns) with this identity on this data."""

@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p = _command(commands, "report", _report, "make a run folder's report anew", as_json=True)
     p.add_argument("run_folder", type=Path, metavar="RUN", help="run folder, such as one that backtest named")
-    audit = commands.add_parser("audit", help="prove that nothing looks ahead")
+    audit = commands.add_parser("audit", help="see that nothing looks ahead")
     actions = audit.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     p = _command(
         actions, "lookahead", _audit, "cut the data at random times and compare", config=True, as_json=True

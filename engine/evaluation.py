@@ -3,6 +3,7 @@
 import tempfile
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import volatility
 from catalogs.synth import read_settings, read_truth, synthesize
 from engine.config import RunConfig
 from engine.errors import BeaufortError
+from engine.fits import guard, on_one_thread
 from engine.pipeline import BarSeries, Market, StageTables, run_stages
 from engine.report.results import (
     ConfidenceDecile,
@@ -38,6 +40,7 @@ _BASELINES = ("har", "garch", "egarch", "ewma", "tcn")
 _TRUE_STATES = ("trend", "trend", "chop", "stress")  # trend up, trend down, chop, stress
 
 
+@on_one_thread
 def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0) -> Results:
     """Everything that can be said of the config's models on its backtest span, which they were not trained
     on.
@@ -85,7 +88,7 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     if seeds:
         results["regimes"]["seeds"] = [_one_seed(config, seed, say) for seed in range(1, seeds + 1)]
     say("volatility")
-    notes = results["notes"] = []
+    notes = results["notes"] = models.warnings(start, end)
     if config.train.schedule is not None:
         notes.append(
             "Walk-forward: the config's own models are refitted by train.schedule, the other volatility "
@@ -208,7 +211,16 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
         )
         trained = _span(market, config.train.start, config.train.end)
         judged = _span(market, config.backtest.start, config.backtest.end)
-        detector = config.regime.fit(trained.table, config.seed)
+        amiss: list[str] = []
+        detector = guard(
+            "regime",
+            config.regime.kind,
+            _training_span(config),
+            lambda: config.regime.fit(trained.table, config.seed),
+            amiss,
+        )
+        for sentence in amiss:
+            say(f"  seed {1_000 + seed}: {sentence}")
         labels = detector.run(judged.table.columns(detector.inputs))[:, detector.outputs.index("regime")]
         truth = read_truth(catalog)
         path = true_path(truth, judged.table.ts)
@@ -248,22 +260,29 @@ def _volatility(
     say: Say,
 ) -> VolatilityResults:
     horizon, returns = config.volatility.horizon, config.volatility.returns
+    span = _training_span(config)
     realized = realized_variance(judged.table.column(returns), horizon)
     forecasts = {config.volatility.kind: said.column("volatility")}
 
+    def note(text: str) -> None:
+        notes.append(text)
+        say(f"  {text}")
+
     def leave_out(kind: str, why: object) -> None:
-        notes.append(f"volatility model {kind} left out: {why}")
-        say(f"  {notes[-1]}")
+        note(f"volatility model {kind} left out: {why}")
 
     for kind, settings in baselines.items():
         if kind in forecasts:
             continue
         say(f"  {kind}")
+        amiss: list[str] = []
         try:
-            causal = settings.fit(trained.table, config.seed)
-        except (ValueError, ModuleNotFoundError) as error:
+            causal = guard("volatility", kind, span, partial(settings.fit, trained.table, config.seed), amiss)
+        except BeaufortError as error:
             leave_out(kind, error)
             continue
+        for sentence in amiss:
+            note(sentence)
         out = causal.run(warm.table.columns(causal.inputs))[:, causal.outputs.index("volatility")]
         forecast = out[len(warm.table) - len(judged.table) :]
         if not (np.isfinite(forecast) & (realized > 0)).any():

@@ -304,6 +304,7 @@ class Session:
             "wall_s": wall,
             "events": self._recorder.received,
             "late_events": hub.late,
+            "warnings": self._models.warnings(self._trade_from, self._last_bar + 1),
             "start": self._trade_from,
             "end": self._last_bar,
             "complete": complete,

@@ -159,4 +159,7 @@ def inference_session(network: bytes) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    # A fallback would print, to try the same provider again.
+    return onnxruntime.InferenceSession(
+        network, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from features.fitting import warn_fit
 from features.onnx_window import inference_session
 from features.settings import Integer, Number, Settings, unit
 
@@ -211,6 +212,10 @@ def train_network(
             f"training: the loss on the validation slice was never a number (learning_rate "
             f"{settings.learning_rate}); look for extreme feature values, or lower training.learning_rate"
         )
+    if best_epoch == 0:
+        warn_fit("no epoch of training did better on the validation slice than the network before it")
+    elif best_epoch == settings.epochs:
+        warn_fit(f"still improving at its last epoch, {settings.epochs}; raise training.epochs")
     network.load_state_dict(best)
     network.eval()
 

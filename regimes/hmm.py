@@ -1,8 +1,8 @@
 """Gaussian hidden Markov model of the regime: fitted by hmmlearn, run by our own forward recursion."""
 
 import dataclasses
+import logging
 import math
-import warnings
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from features.causal import Chain, Params, State
+from features.fitting import warn_fit
 from features.messages import REGIMES
 from features.settings import Bars, Count, Number, unit
 from features.table import FeatureTable
@@ -19,6 +20,7 @@ from regimes.hysteresis import HysteresisSettings
 from regimes.naming import NamingSettings, name_states
 
 _CONSTANT = "hmm: feature {!r} is constant over the training span; drop it from 'features'"
+_FEW_BARS = 50  # a state of fewer has been seen too seldom
 _BLOCK = (
     2_000  # bars; a span longer than ``max_rows`` is thinned by whole blocks, so that transitions stay real
 )
@@ -108,34 +110,26 @@ class HmmSettings(RegimeSettings):
             }
         )
 
+    def check(self, table: FeatureTable) -> None:
+        self._observations(table)
+
     def fit(self, table: FeatureTable, seed: int) -> Chain:
         """The posterior filter with hysteresis behind it.
 
         Warns
         -----
-        UserWarning
-            If no start gives a state to each name: the likeliest fit is returned as it is.
+        FitWarning
+            If no start gives a state to each name, the likeliest did not converge, or a state holds hardly a
+            bar: the fit is returned as it is.
         """
         return Chain(self.fit_posterior(table, seed), self.hysteresis.build())
 
     def fit_posterior(self, table: FeatureTable, seed: int) -> "HmmFilter":
         """The posterior filter alone; see ``fit``."""
-        if not self.features:
-            raise ValueError("hmm: features is empty; name what it observes")
-        rows, lengths = self._training_rows(table)
-        if self.mirror:
-            image = rows.copy()
-            image[:, [self.features.index(name) for name in self.mirror]] *= -1
-            rows, lengths = np.concatenate((rows, image)), lengths * 2
-        scaler = Scaler.fit(rows, self.features, self.clip)
+        rows, lengths, scaler = self._observations(table)
         z = scaler(rows)
         direction = rows[:, self.features.index(self.direction)]
         dispersion = rows[:, self.features.index(self.dispersion)]
-        if dispersion.min() < 0:
-            raise ValueError(
-                f"hmm: dispersion = {self.dispersion!r} has negative values; name a plain volatility "
-                "such as realized_volatility_60 (its logarithm is taken by itself)"
-            )
         best: tuple[bool, float] | None = None
         failures = []
         for start in range(self.starts):
@@ -145,7 +139,7 @@ class HmmSettings(RegimeSettings):
                     model.fit(z, lengths)
                     likelihood = model.score(z, lengths)
                     weights = model.predict_proba(z, lengths)
-            except ValueError as error:
+            except (ValueError, ArithmeticError) as error:
                 failures.append(str(error))
                 continue
             if not (np.isfinite(likelihood) and np.all(np.isfinite(model.means_))):
@@ -155,13 +149,22 @@ class HmmSettings(RegimeSettings):
             rank = (not problems, likelihood)
             if best is None or rank > best:
                 best, chosen, chosen_names, chosen_problems = rank, model, names, problems
+                share = weights.mean(axis=0)
         if best is None:
             raise ValueError(
                 f"hmm: none of {self.starts} starts converged on {len(z)} bars ({'; '.join(failures)}); "
                 "use fewer features or states, or another span"
             )
         if chosen_problems:
-            warnings.warn(f"hmm: the fit lacks a regime ({'; '.join(chosen_problems)})", stacklevel=2)
+            warn_fit(f"the fit lacks a regime ({'; '.join(chosen_problems)})")
+        history = list(chosen.monitor_.history)  # its own verdict is that the last iteration converged
+        if len(history) < 2 or history[-1] - history[-2] >= chosen.tol:
+            warn_fit(f"not converged after {self.iterations} iterations; raise regime.iterations")
+        for state in np.flatnonzero(share * len(z) < _FEW_BARS):
+            warn_fit(
+                f"state {state} ({chosen_names[state]}) holds {share[state] * len(z):.0f} of {len(z)} bars: "
+                "what is known of it is little; lower regime.n_states"
+            )
         return HmmFilter(
             inputs=self.features,
             names=chosen_names,
@@ -171,6 +174,22 @@ class HmmSettings(RegimeSettings):
             covariances=chosen.covars_,
             scaler=scaler,
         )
+
+    def _observations(self, table: FeatureTable) -> tuple[np.ndarray, list[int], "Scaler"]:
+        """What is fitted: raw rows, the lengths of the unbroken runs they form, and their scaler."""
+        if not self.features:
+            raise ValueError("hmm: features is empty; name what it observes")
+        rows, lengths = self._training_rows(table)
+        if rows[:, self.features.index(self.dispersion)].min() < 0:
+            raise ValueError(
+                f"hmm: dispersion = {self.dispersion!r} has negative values; name a plain volatility "
+                "such as realized_volatility_60 (its logarithm is taken by itself)"
+            )
+        if self.mirror:
+            image = rows.copy()
+            image[:, [self.features.index(name) for name in self.mirror]] *= -1
+            rows, lengths = np.concatenate((rows, image)), lengths * 2
+        return rows, lengths, Scaler.fit(rows, self.features, self.clip)
 
     def _training_rows(self, table: FeatureTable) -> tuple[np.ndarray, list[int]]:
         """Complete rows, and the lengths of the unbroken runs they form."""
@@ -189,6 +208,13 @@ class HmmSettings(RegimeSettings):
         constant = np.flatnonzero(np.ptp(values[index], axis=0) == 0)
         if len(constant):
             raise ValueError(_CONSTANT.format(self.features[constant[0]]))
+        distinct = len(np.unique(values[index], axis=0))
+        if distinct < least:
+            raise ValueError(
+                f"hmm: the {len(index)} rows of {', '.join(self.features)} in the training span take "
+                f"{distinct} different values, {self.n_states} states need {least}; train on a span in which "
+                "the market moves"
+            )
         breaks = np.flatnonzero(np.diff(index) > 1) + 1
         return values[index], np.diff([0, *breaks, len(index)]).tolist()
 
@@ -217,6 +243,7 @@ class HmmSettings(RegimeSettings):
                 is_diagonal = self.covariance_type == "diag"
                 self.covars_ = np.einsum("kii->ki", covariances) if is_diagonal else covariances
 
+        logging.getLogger("hmmlearn").setLevel(logging.ERROR)  # the floor may cost likelihood, and it says so
         rng = np.random.default_rng([seed, start])
         wild_share, trend_share = rng.uniform((0.03, 0.3), (0.25, 0.7)) if start else (0.1, 0.4)
         wild = dispersion >= np.quantile(dispersion, 1 - wild_share)

@@ -44,6 +44,14 @@ class RulesSettings(RegimeSettings):
     def columns(self) -> tuple[str, ...]:
         return (self.returns,)
 
+    def check(self, table: FeatureTable) -> None:
+        known = int(np.isfinite(table.column(self.returns)).sum())
+        if known < self.slow:
+            raise ValueError(
+                f"{known} known values of {self.returns!r} in the training span, the slow average alone "
+                f"takes {self.slow}; train on a longer span, or lower regime.slow"
+            )
+
     def fit(self, table: FeatureTable, seed: int) -> Chain:
         """Nothing is learned from ``table``: the rules are their settings."""
         rules = RulesFilter((self.returns,), self.fast, self.slow, self.stress_multiple, self.trend_threshold)

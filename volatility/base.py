@@ -2,16 +2,20 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from features.causal import CausalFilter
+from features.fitting import warn_fit
 from features.settings import Bars, Settings
 from features.table import FeatureTable
 from features.training import Progress
 from volatility.scores import realized_variance
+
+_LEAST_MOVES = 100  # returns other than zero, below which the scale of a variance is anybody's guess
 
 OUTPUTS = ("volatility", "bar_volatility")
 """What every forecaster says: the standard deviation of the log return over the next ``horizon`` bars, and of
@@ -56,7 +60,7 @@ def training_rows(table: FeatureTable, settings: VolatilitySettings, least: int 
     Raises
     ------
     ValueError
-        If fewer than ``least`` are finite, or the returns never move.
+        If fewer than ``least`` are finite, or the returns hardly ever move, or always by the same.
     """
     rows = table.columns(settings.columns)[-settings.max_rows :]
     rows = rows[np.isfinite(rows).all(axis=1)]
@@ -65,11 +69,43 @@ def training_rows(table: FeatureTable, settings: VolatilitySettings, least: int 
             f"volatility: {len(rows)} finite rows of {', '.join(settings.columns)} in the training span, "
             f"the fit needs {least}; train on a longer span"
         )
-    if not np.any(rows[:, 0]):
+    moving = rows[rows[:, 0] != 0, 0]
+    if len(moving) < _LEAST_MOVES:
         raise ValueError(
-            f"volatility: every value of {settings.returns!r} in the training span is zero; nothing to fit"
+            f"volatility: of {len(rows)} values of {settings.returns!r} in the training span {len(moving)} "
+            f"are not zero, the fit needs {_LEAST_MOVES}; nothing to fit: train on a span in which the price "
+            "moves"
+        )
+    if not np.ptp(np.abs(moving)) > 1e-9 * np.abs(moving).max():
+        raise ValueError(
+            f"volatility: every value of {settings.returns!r} in the training span that is not zero is "
+            f"{abs(moving[0]):.6g} or its negative; nothing to fit: train on another span"
         )
     return rows
+
+
+def best_fit(fits: Sequence[Any], moves: int) -> Any:
+    """Of arch's fits from several starting points the likeliest that converged; without one, the likeliest,
+    which is warned of.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not fits:
+        raise ValueError(
+            f"no starting point led to credible parameters on {moves} returns; train on another span, or use "
+            "volatility.kind = 'har'"
+        )
+    converged = [fit for fit in fits if fit.convergence_flag == 0]
+    best = max(converged or fits, key=lambda fit: fit.loglikelihood)
+    if not converged:
+        why = best.optimization_result.message
+        warn_fit(
+            f"the optimiser did not converge on {moves} returns ({why}): parameters are where it stopped"
+        )
+    return best
 
 
 class Level(NamedTuple):

@@ -8,9 +8,18 @@ import numba
 import numpy as np
 
 from features.causal import Params, State
+from features.fitting import warn_fit
 from features.table import FeatureTable
 from features.training import Progress
-from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import (
+    NEUTRAL,
+    OUTPUTS,
+    Level,
+    VolatilitySettings,
+    best_fit,
+    calibrated,
+    training_rows,
+)
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)
 _ROOM = math.log(100.0)  # the log variance may go ten times in volatility beyond the training span's extremes
@@ -42,24 +51,18 @@ class EgarchSettings(VolatilitySettings):
         returns = training_rows(table, self)[:, 0]
         moving = returns[returns != 0]
         scale = 1 / float(moving.std())  # the optimiser wants a variance near one
-        failures = []
         for distribution, extra in ((StudentsT(), (6.0,)), (Normal(), ())):
             model = ZeroMean(
                 moving * scale, volatility=Bounded(1, 1, 1), distribution=distribution, rescale=False
             )
             starts = (None, *(np.array((*start, *extra)) for start in _STARTS))
             fits = [model.fit(disp="off", show_warning=False, starting_values=start) for start in starts]
-            failures += [str(f.optimization_result.message) for f in fits if f.convergence_flag]
-            fits = [f for f in fits if f.convergence_flag == 0 and _credible(f, moving * scale)]
-            if fits:
+            fits = [f for f in fits if _credible(f, moving * scale)]
+            if any(f.convergence_flag == 0 for f in fits):
                 break
-        else:
-            raise ValueError(
-                f"egarch: no credible fit on {len(moving)} values of {self.returns!r} "
-                f"({'; '.join(failures) or 'the standardised returns are far from unit variance'}); "
-                "train on another span, or use volatility.kind = 'har'"
-            )
-        best = max(fits, key=lambda f: f.loglikelihood)
+        best = best_fit(fits, len(moving))
+        if "nu" not in best.params:
+            warn_fit("Student-t innovations were not credible: fitted by Gaussian quasi maximum likelihood")
         omega, alpha, gamma, beta, *nu = (float(p) for p in best.params)
         shift = 2 * math.log(scale)  # log variance of scaled minus that of plain returns
         omega -= (1 - beta) * shift
@@ -88,6 +91,8 @@ class EgarchSettings(VolatilitySettings):
 
 
 def _credible(fit, scaled: np.ndarray) -> bool:  # type: ignore[no-untyped-def]
+    if not np.all(np.isfinite(fit.params)):
+        return False
     nu = fit.params.get("nu", math.inf)
     mean_square = float(np.mean((scaled / np.asarray(fit.conditional_volatility)) ** 2))
     return nu > 2.1 and 0.5 < mean_square < 2.0

@@ -8,9 +8,18 @@ import numba
 import numpy as np
 
 from features.causal import Params, State
+from features.fitting import warn_fit
 from features.table import FeatureTable
 from features.training import Progress
-from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import (
+    NEUTRAL,
+    OUTPUTS,
+    Level,
+    VolatilitySettings,
+    best_fit,
+    calibrated,
+    training_rows,
+)
 
 _STARTS = ((0.01, 0.05, 0.94), (0.02, 0.15, 0.8), (0.05, 0.25, 0.7))
 
@@ -29,13 +38,12 @@ class GarchSettings(VolatilitySettings):
         model = ZeroMean(returns * scale, volatility=GARCH(1, 0, 1), rescale=False)
         starts = (None, *(np.array(start) for start in _STARTS))
         fits = [model.fit(disp="off", show_warning=False, starting_values=start) for start in starts]
-        converged = [f for f in fits if f.convergence_flag == 0 and np.all(np.isfinite(f.params))]
-        if not converged:
-            why = "; ".join(str(f.optimization_result.message) for f in fits)
-            raise ValueError(
-                f"garch: the optimiser did not converge on {len(returns)} returns ({why}); change the span"
-            )
-        omega, alpha, beta = (float(p) for p in max(converged, key=lambda f: f.loglikelihood).params)
+        best = best_fit(
+            [f for f in fits if np.all(np.isfinite(f.params)) and min(f.params) >= 0], len(returns)
+        )
+        omega, alpha, beta = (float(p) for p in best.params)
+        if alpha + beta >= 1 - 1e-6:
+            warn_fit("its variance never returns to a mean (alpha + beta = 1): forecasts far ahead drift")
         omega /= scale**2
         backcast = float(model.volatility.backcast(returns * scale)) / scale**2
         fitted = GarchFilter(

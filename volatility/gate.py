@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from features.causal import CausalFilter, Params, State
+from features.fitting import warn_fit
 from features.settings import Fraction, Settings
 from features.table import FeatureTable
 
@@ -66,6 +67,8 @@ class GateSettings(Settings):
             If the forecaster never speaks on the training span.
         """
         if self.off_annualised is not None and self.on_annualised is not None:
+            if len(table) < 2:
+                raise ValueError("gate: one bar tells no number of bars a year; train on a longer span")
             bars_a_year = (len(table) - 1) * _YEAR / float(table.ts[-1] - table.ts[0])
             period = math.sqrt(horizon / bars_a_year)
             return GateFilter(off=self.off_annualised * period, on=self.on_annualised * period)
@@ -78,6 +81,10 @@ class GateSettings(Settings):
                 f"gate: no volatility forecast on the {len(table)} training bars; train on a longer span"
             )
         off, on = np.quantile(forecasts, (self.off_quantile, self.on_quantile))
+        if not off > forecasts.min():
+            warn_fit(
+                f"the forecast hardly changes over the training span: risk goes off above {off:.4g} only"
+            )
         return GateFilter(off=float(off), on=float(on))
 
 

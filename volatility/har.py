@@ -31,11 +31,20 @@ class HarSettings(VolatilitySettings):
     def columns(self) -> tuple[str, ...]:
         return (self.returns, *(self.clock or ()))
 
+    def _windows(self) -> tuple[int, ...]:
+        h = self.horizon
+        return self.windows or (max(1, h // 4), h, 6 * h, 24 * h)
+
+    def _rows(self, table: FeatureTable) -> np.ndarray:
+        return training_rows(table, self, least=2 * max(self._windows()) + 10 * self.horizon)
+
+    def check(self, table: FeatureTable) -> None:
+        self._rows(table)
+
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "HarFilter":
         """Least squares on the training span; ``seed`` has no effect."""
-        h = self.horizon
-        windows = self.windows or (max(1, h // 4), h, 6 * h, 24 * h)
-        rows = training_rows(table, self, least=2 * max(windows) + 10 * self.horizon)
+        windows = self._windows()
+        rows = self._rows(table)
         realized = realized_variance(rows[:, 0], self.horizon)
         squares = rows[:, 0] ** 2
         harmonics = self.harmonics if self.clock else 0

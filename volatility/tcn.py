@@ -1,7 +1,7 @@
 """A causal temporal convolutional network for realized variance, trained with QLIKE, served as ONNX."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -24,14 +24,26 @@ from volatility.scores import realized_variance
 _CLIP = 50.0  # returns beyond so many standard deviations are cut there
 _SHARES = (0.85, 0.15)  # training and validation
 _PROBES = 64
+_LAYERS = range(2, 11)
+
+
+class _Examples(NamedTuple):
+    layers: int
+    rows: np.ndarray
+    realized: np.ndarray
+    scale: float
+    usable: np.ndarray  # whether a window ends at the row, and something is known of what came
+    train: np.ndarray
+    validation: np.ndarray
 
 
 class TcnSettings(VolatilitySettings):
     """Temporal convolutional network (Bai, Kolter and Koltun 2018) on returns and the time of day."""
 
     kind: Literal["tcn"] = "tcn"
-    layers: Count = Field(default=10, ge=2, le=14)
-    """Dilated convolutions of width two: the network sees the last ``2 ** layers`` bars."""
+    layers: Count | None = Field(default=None, ge=2, le=14)
+    """Dilated convolutions of width two: the network sees the last ``2 ** layers`` bars; without a number, as
+    many as leave room to validate on the training span, ten at most."""
     channels: Count = Field(default=8, ge=1, le=256)
     """Width of each layer."""
     clock: tuple[str, str] | None = ("time_of_day_sin", "time_of_day_cos")
@@ -43,10 +55,26 @@ class TcnSettings(VolatilitySettings):
     def columns(self) -> tuple[str, ...]:
         return (self.returns, *(self.clock or ()))
 
-    @property
-    def window(self) -> int:
-        """Bars that the network sees."""
-        return 2**self.layers
+    def check(self, table: FeatureTable) -> None:
+        self._examples(table)
+
+    def _examples(self, table: FeatureTable) -> "_Examples":
+        """What the network learns from; raises ValueError where the span is too short for it."""
+        rows = training_rows(table, self)
+        layers = self.layers or _layers(len(rows), self.horizon)
+        window = 2**layers
+        rows = training_rows(table, self, least=2 * window)
+        realized = realized_variance(rows[:, 0], self.horizon)
+        train, validation = time_slices(len(rows), _SHARES, purge=window + self.horizon)
+        usable = (realized > 0) & (np.arange(len(rows)) >= window - 1)
+        scale = math.sqrt(float(np.mean(rows[train, 0] ** 2)))
+        train, validation = train[usable[train]], validation[usable[validation]]
+        if not len(train) or not len(validation) or not scale > 0:
+            raise ValueError(
+                f"tcn: {len(train)} training and {len(validation)} validation windows of {window} bars; "
+                "train on a longer span, or lower volatility.layers"
+            )
+        return _Examples(layers, rows, realized, scale, usable, train, validation)
 
     def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> OnnxWindow:
         """The network trained on the earlier 85 % of the span, stopped by the QLIKE of the rest.
@@ -58,33 +86,24 @@ class TcnSettings(VolatilitySettings):
         ModuleNotFoundError
             If torch is not installed.
         """
-        rows = training_rows(table, self, least=2 * self.window)
-        realized = realized_variance(rows[:, 0], self.horizon)
-        train, validation = time_slices(len(rows), _SHARES, purge=self.window + self.horizon)
-        usable = (realized > 0) & (np.arange(len(rows)) >= self.window - 1)
-        scale = math.sqrt(float(np.mean(rows[train, 0] ** 2)))
-        train, validation = train[usable[train]], validation[usable[validation]]
-        if not len(train) or not len(validation):
-            raise ValueError(
-                f"tcn: {len(train)} training and {len(validation)} validation windows of {self.window} bars; "
-                "train on a longer span, or lower volatility.layers"
-            )
+        layers, rows, realized, scale, usable, train, validation = self._examples(table)
+        window = 2**layers
         level = float(np.mean(realized[train]))  # variance over the horizon
         ratio = np.where(usable, realized / level, 1.0).astype(np.float32)
         stds = (scale, *(1.0 for _ in self.columns[1:]))
         scaled = np.clip(rows / np.array(stds), -_CLIP, _CLIP).astype(np.float32)
         squares = scaled[train, 0] ** 2
-        floor = float(squares[squares > 0].min()) / self.window  # less than any window that moved at all
+        floor = float(squares[squares > 0].min()) / window  # less than any window that moved at all
         bounds = (math.log(float(ratio[train].min()) / 4), math.log(float(ratio[train].max())))
         with deterministic(seed) as torch:
-            network = _network(torch, self.layers, len(self.columns), self.channels, floor)
+            network = _network(torch, layers, len(self.columns), self.channels, floor)
             train_network(
                 torch,
                 network,
                 lambda log_ratio, target: _qlike(torch, log_ratio, target),
                 scaled,
                 ratio,
-                self.window,
+                window,
                 train,
                 validation,
                 self.training,
@@ -94,7 +113,7 @@ class TcnSettings(VolatilitySettings):
             graph = export_onnx(
                 torch,
                 _forecast(torch, network, level, bounds, self.horizon),
-                windows(torch, scaled, self.window)(probe).contiguous().numpy(),
+                windows(torch, scaled, window)(probe).contiguous().numpy(),
             )
         return OnnxWindow(
             inputs=self.columns,
@@ -102,9 +121,15 @@ class TcnSettings(VolatilitySettings):
             mean=(0.0,) * len(self.columns),
             std=stds,
             clip=_CLIP,
-            window=self.window,
+            window=window,
             network=graph,
         )
+
+
+def _layers(rows: int, horizon: int) -> int:
+    """The most layers whose window, with the horizon, takes up at most half of the validation slice."""
+    room = _SHARES[1] * rows
+    return max((n for n in _LAYERS if 2 * (2**n + horizon) <= room), default=_LAYERS[0])
 
 
 def _qlike(torch: Any, log_ratio: Any, target: Any) -> Any:

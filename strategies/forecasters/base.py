@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from features.causal import CausalFilter
+from features.fitting import warn_fit
 from features.settings import Bars, Multiple, Number, Settings, unit
 from features.table import FeatureTable
 from features.training import Progress, time_slices
@@ -20,6 +21,7 @@ CLASSES = ("up", "down", "flat")
 
 _SHARES = (0.7, 0.15, 0.15)  # of the training span: training, validation, calibration
 _LEAST_MOVES = 20  # examples of up and of down, below which a fit on the training slice says nothing
+_FEW_MOVES = 100  # below which it says little
 
 
 class ForecastSettings(Settings):
@@ -161,5 +163,18 @@ def examples(settings: ForecastSettings, table: FeatureTable, price: np.ndarray,
             f"forecast: of {len(train)} bars to learn from, {counts[0]} go up and {counts[1]} down by more "
             f"than {settings.threshold * 1e4:g} bps within {settings.horizon} bars; at least {_LEAST_MOVES} "
             "each are needed: raise forecast.horizon, lower forecast.cost_multiple, or train on a longer span"
+        )
+    constant = np.ptp(rows[slices[0]], axis=0) == 0
+    if constant.all():
+        raise ValueError(
+            f"forecast: every feature is constant over the training slice ({', '.join(inputs)}); nothing to "
+            "learn from: name others, or train on another span"
+        )
+    for name in np.array(inputs)[constant]:
+        warn_fit(f"feature {name} is constant over the training slice: it teaches nothing")
+    if counts[:2].min() < _FEW_MOVES:
+        warn_fit(
+            f"of {len(train)} bars to learn from only {counts[0]} go up and {counts[1]} down by more than "
+            f"{settings.threshold * 1e4:g} bps"
         )
     return Examples(inputs, rows, happened, mean, np.where(std > 0, std, 1.0), train, validation, calibration)

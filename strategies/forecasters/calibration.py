@@ -5,7 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
+from features.fitting import warn_fit
+
 _MOVES = np.array([1.0, 1.0, 0.0])  # up and down, of (up, down, flat)
+_SHAPELESS = 1e-6
 _RIDGE = 1e-3  # keeps the shift finite where nothing ever moved
 
 
@@ -54,7 +57,17 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration:
         return -np.log(likelihood).mean() + _RIDGE * shift**2, np.array(gradient)
 
     bounds = [(0.0, None), (None, None)]
-    slope, shift = minimize(loss, (1.0, 0.0), jac=True, method="L-BFGS-B", bounds=bounds).x
+    found = minimize(loss, (1.0, 0.0), jac=True, method="L-BFGS-B", bounds=bounds)
+    slope, shift = found.x
+    if not (found.success and np.isfinite(found.fun)):
+        warn_fit(f"the calibration did not converge ({found.message})")
+    counts = np.bincount(labels, minlength=3)
+    if not counts[:2].all():
+        warn_fit(
+            f"the calibration slice of {len(labels)} bars holds {counts[0]} moves up and {counts[1]} down"
+        )
+    if slope < _SHAPELESS:
+        warn_fit("calibrated, it knows nothing: its slope is 0, so every bar gets the same probabilities")
     return Calibration(float(slope), float(shift))
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 import numba
 import numpy as np
 from pydantic import Field
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 from features.causal import Params, State
+from features.fitting import warn_fit
 from features.settings import Number, unit
 from features.table import FeatureTable
 from features.training import Progress
@@ -36,12 +37,19 @@ class LogisticSettings(ForecastSettings):
         """Maximum penalised likelihood; nothing in it is random, and it has no epochs."""
         data = examples(self, table, price, window=1)
         rows = data.scaled(self.clip)
-        candidates = [
-            fit_logistic(rows[data.train], data.labels[data.train], penalty)
+        fits = [
+            _minimum(rows[data.train], data.labels[data.train], penalty)
             for penalty in (_PENALTIES if self.penalty is None else (self.penalty,))
         ]
-        losses = [log_loss(c, rows[data.validation], data.labels[data.validation]) for c in candidates]
-        best = candidates[int(np.argmin(losses))]
+        shape = (len(CLASSES), -1)
+        losses = [
+            log_loss(found.x.reshape(shape), rows[data.validation], data.labels[data.validation])
+            for found in fits
+        ]
+        chosen = fits[int(np.argmin(losses))]
+        if not chosen.success:
+            warn_fit(f"the optimiser did not converge ({chosen.message}); it is taken where it stopped")
+        best = chosen.x.reshape(shape)
         weight, bias = best[:, :-1], best[:, -1]
         logits = (rows[data.calibration, None, :] * weight).sum(axis=2) + bias
         weight, bias = calibrate(logits, data.labels[data.calibration]).fold(weight, bias)
@@ -58,6 +66,10 @@ class LogisticSettings(ForecastSettings):
 def fit_logistic(rows: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
     """Coefficients (classes, k + 1), the constants last, that minimise mean log loss plus ``penalty / 2``
     times the sum of the squared coefficients (constants free)."""
+    return _minimum(rows, labels, penalty).x.reshape(len(CLASSES), -1)
+
+
+def _minimum(rows: np.ndarray, labels: np.ndarray, penalty: float) -> OptimizeResult:
     shape = (len(CLASSES), rows.shape[1] + 1)
     ridge = np.full(shape, penalty)
     ridge[:, -1] = 0.0
@@ -68,8 +80,8 @@ def fit_logistic(rows: np.ndarray, labels: np.ndarray, penalty: float) -> np.nda
         value = _loss(coefficients, rows, labels, gradient)
         return value + 0.5 * (ridge * coefficients**2).sum(), (gradient + ridge * coefficients).ravel()
 
-    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return found.x.reshape(shape)
+    start = np.zeros(shape).ravel()
+    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
 
 
 def log_loss(coefficients: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> float:

@@ -98,7 +98,11 @@ def test_the_engine_does_not_look_ahead(trained: RunConfig, capsys: pytest.Captu
     stages = ("features", "quotes", "regime", "volatility", "forecast", "decisions")
     assert {name.partition("/")[0] for name in result.columns} == set(stages)
     print_audit(result)
-    assert "Nothing looks ahead" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Nothing looks ahead" in out
+    for unseen in ("fitted", "publication times", "governor"):  # what the audit cannot find it says
+        assert unseen in out.partition("Not audited, but believed:")[2]
+        assert unseen in " ".join(result.to_dict()["believes"])
 
 
 def test_a_feature_standardised_with_the_whole_span(

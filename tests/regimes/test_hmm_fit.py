@@ -1,5 +1,7 @@
 """What a fit of the HMM chooses and heeds: the start that wins, holes, stickiness, the clip of features."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,8 @@ def market() -> tuple[FeatureTable, np.ndarray]:
 
 class KnownFit:
     """In place of hmmlearn's model: what it would find is given, and how it was asked is kept."""
+
+    tol, monitor_ = 1.0, SimpleNamespace(history=[-1.0, -1.0])
 
     def __init__(self, number: int, likelihood: float, weights: np.ndarray) -> None:
         self.likelihood, self.weights = likelihood, weights

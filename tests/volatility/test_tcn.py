@@ -28,6 +28,7 @@ SETTINGS = TcnSettings(
     training=TrainingSettings(epochs=6, samples=2048, batch=64, learning_rate=5e-3),
 )
 N_TRAIN = 6_000
+WINDOW = 2**5
 
 
 def market(n: int, seed: int, clustered: bool) -> tuple[FeatureTable, np.ndarray]:
@@ -68,7 +69,7 @@ def test_beats_the_sample_variance_and_comes_near_the_true_variance_out_of_sampl
 
 def test_on_returns_of_constant_variance_it_says_the_sample_variance():
     table, _ = market(N_TRAIN, 6, clustered=False)
-    out = SETTINGS.fit(table, seed=3).run(table.values)[SETTINGS.window :, 0]
+    out = SETTINGS.fit(table, seed=3).run(table.values)[WINDOW:, 0]
     true = math.sqrt(10 * 1e-6)
     assert np.median(out) == pytest.approx(true, rel=0.05)
     assert np.std(out) < 0.1 * true
@@ -95,7 +96,7 @@ def test_scaler_knows_the_training_slice_alone(clustered):
 def test_forecast_stays_within_what_the_training_slice_realized():
     table, _ = market(N_TRAIN, 4, clustered=True)
     cut = round(0.85 * N_TRAIN)
-    realized = realized_variance(table.column("r"), 10)[SETTINGS.window - 1 : cut]
+    realized = realized_variance(table.column("r"), 10)[WINDOW - 1 : cut]
     table.values[cut + 600 : cut + 612] = 1e-5  # the validation slice goes beyond both ends
     table.values[-1] = math.sqrt(2 * realized.max())
     model = SETTINGS.fit(table, seed=3)
