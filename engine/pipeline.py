@@ -230,7 +230,8 @@ class Market:
         knows of it: not the files they lie in, nor what else the catalog holds. ``feeds`` are further ones.
         """
         used = [alias for alias, needs in self.kernel.needs.items() if needs]
-        streams = {a: s for a, s in zip(self.config.data.aliases, self.streams, strict=True) if a in used}
+        needed = needed_streams(self.config, self.kernel.needs)
+        streams = {alias: stream for alias, stream in needed.items() if alias in used}
         taking_part: list[Feed] = [(t, s.instrument_id) for s in streams.values() for t in s.data_types()]
         bars = [self.config.data.streams[alias].bars for alias in streams]
         taking_part += [("bars", bar_type) for bar_type in bars if bar_type is not None]

@@ -74,13 +74,20 @@ def _unknown() -> np.ndarray:
 
 
 SPANS = {"one move": _one_move, "short": _short, "constant": _constant, "unknown": _unknown}
+OBSERVED = {
+    "hmm": {
+        "features": ["log_return_60", "realized_volatility_60"],
+        "direction": "log_return_60",
+        "dispersion": "realized_volatility_60",
+    }
+}
 FITTED_ALL_THE_SAME = {("rules", "one move"), ("rules", "constant")}  # nothing of theirs is learned
 
 
 @pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize(("stage", "model"), KINDS, ids=lambda v: v.__name__ if isinstance(v, type) else v)
 def test_what_cannot_be_fitted_is_seen_before_the_fit(stage: str, model: type[Settings], span: str) -> None:
-    settings: Any = model()
+    settings: Any = model.model_validate(OBSERVED.get(model.model_fields["kind"].default, {}))
     if (settings.kind, span) in FITTED_ALL_THE_SAME:
         return
     table = _table(SPANS[span]())

@@ -77,7 +77,7 @@ def test_only_feeds_that_some_feature_needs_are_read(catalog: Path, tmp_path: Pa
         catalog, tmp_path, spot, "features=['basis@spot']", "forecast.features=['log_return_5']"
     )
     perp, other = Market(config).streams
-    assert dataclasses.astuple(perp) == (PERP, "deltas", False, False, False, False)
+    assert dataclasses.astuple(perp) == (PERP, "deltas", False, True, False, False)  # the account is marked
     assert other.trades is False
 
 
