@@ -304,11 +304,13 @@ class Session:
             "wall_s": wall,
             "events": self._recorder.received,
             "late_events": hub.late,
-            "warnings": self._models.warnings(self._trade_from, self._last_bar + 1),
             "start": self._trade_from,
             "end": self._last_bar,
             "complete": complete,
-            "warnings": order_warnings(orders, ()),
+            "warnings": [
+                *order_warnings(orders, ()),
+                *self._models.warnings(self._trade_from, self._last_bar + 1),
+            ],
             **describe(self._market, self._models),
         }
         write_run(self._folder, manifest, to_toml(played), self._logs, orders)
