@@ -254,8 +254,7 @@ def _marks(market: Market, equity: pa.Table) -> Iterator[str]:
     known = np.empty(0, np.int64)
     if name in market.catalog.identifiers("mark"):
         known = market.catalog.prices(name, "mark", end=config.backtest.end + 1)["ts_init"]
-    usual = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
-    patience = max(getattr(config.bars, "interval", 0), round(3 * usual), 5 * 10**9)
+    patience = max(getattr(config.bars, "interval", 0), _MINUTE)  # as long as the account goes by a mark
     latest = np.searchsorted(known, ts, side="right") - 1
     age = np.full(len(ts), NEVER)
     age[latest >= 0] = (ts - known[latest])[latest >= 0] if len(known) else 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nautilus_trader.backtest import BacktestEngine
-from nautilus_trader.model import BookType, FundingRateUpdate, Money, Venue
+from nautilus_trader.model import BookType, FundingRateUpdate, Money, Price, Venue
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
@@ -320,3 +320,39 @@ def test_only_settlements_to_come_are_waited_for_and_each_by_one_timer() -> None
     for settlement in (None, 99, 100, 300, 100, 300, 500):
         governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal(0), 90, 90, None, settlement))
     assert alerts == [101, 301, 501]
+
+
+@pytest.mark.parametrize(
+    ("fills", "mark", "amount"),
+    [
+        ([(90, "2", "100")], "110", "-0.22"),  # held, at the mark
+        ([(90, "2", "100"), (100, "-2", "105")], "110", "-0.22"),  # closed at that very moment: held before
+        ([(90, "2", "100"), (100, "-2", "105")], None, "-0.21"),  # without a mark at what it was closed at
+        ([(100, "2", "100")], "110", "0"),  # opened at that very moment
+        ([(90, "2", "100"), (100, "-5", "105"), (101, "1", "99")], "110", "-0.22"),  # and since
+        ([], "110", "0"),
+    ],
+)
+def test_who_held_before_a_settlement_pays_it_where_the_venue_settles_nothing(
+    fills: list[tuple[int, str, str]], mark: str | None, amount: str
+) -> None:
+    settle: list[Any] = []
+    clock = SimpleNamespace(
+        timestamp_ns=lambda: 50, set_time_alert_ns=lambda name, at, callback: settle.append(callback)
+    )
+    price = None if mark is None else SimpleNamespace(value=Price.from_str(mark))
+    cache = SimpleNamespace(positions_open=lambda instrument_id: [], mark_price=lambda instrument_id: price)
+    instrument = linear_perpetual()
+    account = Account(AccountTerms(ContractSpec.of(instrument), Decimal(1000)))
+    log: list[tuple[Any, ...]] = []
+    config = GovernorConfig(PATIENT, account, instrument, 0, [], log, [], RunGuard())
+    host = SimpleNamespace(clock=clock, cache=cache)
+    governor = RiskGovernor(host, config, lambda *_: None)  # type: ignore[arg-type]
+    governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal("0.001"), 50, 50, None, 100))
+    for ts, signed, at in fills:
+        account.fill(ts, Decimal(signed), Decimal(at), maker=True)
+    before = account.cash
+    (callback,) = settle
+    callback(None)
+    assert log == [(100, 0.001, float(amount))]
+    assert account.cash - before == account.ahead == Decimal(amount)

@@ -94,7 +94,7 @@ def test_a_longer_patience_makes_it_no_hole(cut: Callable[..., RunConfig], train
     patient = trained.venue.model_copy(update={"stale_after": 100 * S})
     folder, _ = run_backtest(cut("order_book_deltas", "trades", venue=patient), "replay", quiet=True)
     assert not _tables(folder)["orders"]["held"].any()
-    assert _warnings(folder) == []
+    assert not [warning for warning in _warnings(folder) if "hole" in warning]
 
 
 def test_after_the_end_of_the_recording_nothing_fills_and_the_position_stays(
@@ -127,10 +127,10 @@ def test_marks_and_funding_that_are_missing_are_counted(
     kept = [
         t for t in Catalog(trained.data.catalog).prices(ID, "mark")["ts_init"] if not HOLE[0] < t < HOLE[1]
     ]
-    without = [ts for ts in held if not any(ts - 5 * S <= t <= ts for t in kept)]
-    assert len(without) > 10
+    without = [ts for ts in held if not any(ts - MINUTE <= t <= ts for t in kept)]
+    assert len(without) > 3
     (told,) = _warnings(folder)
-    assert f"held at {len(without)} bars without a mark price of BTCUSDT-PERP.SIM in the 5 s before" in told
+    assert f"held at {len(without)} bars without a mark price of BTCUSDT-PERP.SIM in the 1 min before" in told
 
 
 def test_settlements_that_are_missing_are_counted_where_something_is_held(
