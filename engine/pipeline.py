@@ -115,7 +115,7 @@ class Market:
                 alias: self.catalog.definitions(streams[alias].instrument, start, end)
                 for alias in self.config.data.aliases
             }
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise BeaufortError(str(error.args[0])) from None
 
     def refuse_changes(self, start: int, end: int) -> None:

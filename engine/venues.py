@@ -148,7 +148,7 @@ def _look_up(catalog: Path) -> dict[str, Instrument]:
         known, now = Catalog(catalog), time.time_ns()
         ids = [str(instrument.id) for instrument in known.instruments()]
         return {name: known.definitions(name, now, now + 1)[-1] for name in ids}
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise BeaufortError(f"live.instruments: {error}") from None
 
 

@@ -26,7 +26,6 @@ IN_IMPORTS = {
     r"\w+: half gone": _LATE,
     r"(trades|quotes|book_snapshots): a row gone": _IRREGULAR,
     r"(trades|quotes|bars|book_snapshots)\.(level )?size: (tenfold|thousandth|other row)": _ANY,
-    r"(trades|quotes|bars)\.size: '0'": "a bar without volume is said; a quote may be without size",
     r"(trades|quotes|book_snapshots)\.(level )?price: other row": _NEAR,
     r"bars\.(open|high|low|close|size): other row": _NEAR,
     r"mark\.value: other row": _NEAR,
@@ -39,10 +38,6 @@ IN_IMPORTS = {
     r"(quotes|book_snapshots): columns (level )?size and (level )?size swapped": _ANY,
     r"mapping: (id|raw_symbol) gone": "an id is not required",
     r"mapping: oi renamed": "a series may have any name",
-    r"mapping: .*_scale .*": "a scale of the whole table, without another feed to compare it with",
-    r"mapping: (price_increment|size_increment|interval|period|levels|id|oi|base|quote) nonsense": (
-        "another tick, currency, interval, depth or name of its own would be as good"
-    ),
 }
 IN_CATALOGS = {
     r"(trades|quotes|deltas|book): a row gone": _IRREGULAR,
@@ -52,7 +47,6 @@ IN_CATALOGS = {
     r"(bars|mark|index)\.(open|high|low|close|value): other row": _NEAR,
     r"bars\.volume: .*": _ANY,
     r"\w+\.ts_init: a second more": _JITTER,
-    r"\w+\.ts_event: a second more": _JITTER,
     r"series\.ts_event: .*": "a series may be published long after it happened",
     r"series\.value: .*": _SERIES,
     r"series: (metadata gone|precision)": _UNREAD,
@@ -61,8 +55,6 @@ IN_CATALOGS = {
     r"funding\.(rate|interval): .*": _NEAR,
     r"deltas\.(order_id|sequence): .*": _UNREAD,
     r"deltas\.(size|price|flags|action|side): .*": "a level is of any size, and stays until the next update",
-    r"deltas: two rows swapped": "rows of one update have no order",
-    r"bytes": "in what is not read: padding, the writer's name",
 }
 
 
