@@ -35,6 +35,8 @@ class BookFeed(Feed):
             largest(instrument.price_precision) / table.price_scale,
             largest(instrument.size_precision) / table.size_scale,
         )
+        self._increment = instrument.price_increment
+        self._step = round(self._increment.as_decimal() * 10**instrument.price_precision)
         self._states = np.zeros(3, dtype=np.int64)
 
     def whole(self, price: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,7 +49,9 @@ class BookFeed(Feed):
         off = (np.abs(ticks - whole_ticks) > 1e-6 + 1e-9 * np.abs(ticks)) | (
             np.abs(lots - whole_lots) > 1e-6 + 1e-9 * np.abs(lots)
         )
-        self.tally.notes["levels rounded to the instrument's ticks and lots"] += int(off.sum())
+        self.tally.notes["levels rounded to the instrument's decimal places"] += int(off.sum())
+        between = whole_ticks % self._step != 0
+        self.tally.notes[f"levels between the ticks of {self._increment}: kept"] += int(between.sum())
         return whole_ticks.astype(np.int64), whole_lots.astype(np.int64), good
 
     def emit(

@@ -1,5 +1,7 @@
 """The importers of order books on small files worked by hand: depth diffs, and snapshots."""
 
+from decimal import Decimal
+
 import pytest
 
 from catalogs.importing import run_import
@@ -157,6 +159,19 @@ def test_the_update_whose_previous_id_is_the_snapshots_is_the_first(root, tmp_pa
         (60, "ASK", 101.0, 0.0, LAST),
     ]
     assert not summary.warnings
+
+
+def test_levels_that_are_no_multiples_of_the_tick_are_counted(root, tmp_path):
+    # One decimal place, but a tick of 0.5: as where the tick became finer and nobody gave its definition.
+    coarse = mapping(DIFFS).model_copy(deep=True)
+    coarse = coarse.model_copy(
+        update={"instrument": [coarse.instrument[0].model_copy(update={"price_increment": Decimal("0.5")})]}
+    )
+    _diffs(root / "diffs.parquet", [*FIRST_UPDATES, (T0 + 60, 119, 120, 118, "bid", 99.9, 3.0)])
+    _snapshot(root / "snapshot.parquet", T0 + 30, 110, *SNAPSHOT)
+    notes = run_import(coarse, root, tmp_path / "c").tally("deltas", ID).notes
+    assert notes["levels between the ticks of 0.5: kept"] == 1
+    assert notes["levels rounded to the instrument's decimal places"] == 0
 
 
 def test_the_contiguous_rule_of_spot(root, tmp_path):
