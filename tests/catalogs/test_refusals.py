@@ -1,12 +1,15 @@
 """Tables that cannot be what their mapping says are refused before anything is written."""
 
+import json
+
 import numpy as np
 import pytest
 
 from catalogs.importing import run_import
 from catalogs.mapping import MappingError
 from catalogs.reader import Catalog
-from tests.catalogs.small_tables import ID, T0, mapping, parquet
+from engine.cli import main
+from tests.catalogs.small_tables import ID, INSTRUMENT, T0, mapping, parquet
 
 N = 40
 BARS = f"""
@@ -130,6 +133,26 @@ def test_a_table_of_which_nothing_came_is_said(root, bars):
     summary = _bars(root, bars)
     assert summary.empty == [f"bars {ID}: none of the 40 rows of its 1 files"]
     assert summary.to_dict()["rows"] == 40
+
+
+def test_exit_codes_and_json_of_an_import(root, bars, capsys):
+    (root / "map.toml").write_text(INSTRUMENT + BARS.replace("PERIOD", "1m"))
+    work = ["data", "import", str(root / "map.toml"), "--root", str(root), "--out", str(root / "c"), "--json"]
+    parquet(root / "a.parquet", **bars)
+    assert main(work) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert set(done) == {"rows", "not_wanted", "added", "tables", "warnings", "empty"}
+    (table,) = done["tables"]
+    assert (table["read"], table["added"], table["present"], table["left_out"]) == (N, N, 0, 0)
+    parquet(root / "a.parquet", **(bars | {"close": np.full(N, np.nan)}))
+    assert main(work) == 1
+    assert json.loads(capsys.readouterr().out)["empty"]
+    parquet(root / "a.parquet", t=bars["t"])
+    assert main(work) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("beaufort: ")
+    assert "no column 'open'" in captured.err
 
 
 def test_an_import_that_fails_adds_nothing(root, bars):
