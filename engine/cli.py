@@ -277,6 +277,8 @@ def _data_check(arguments: argparse.Namespace) -> int:
             report = check_catalog(arguments.catalog, arguments.instrument)
         except (FileNotFoundError, KeyError, ValueError) as error:
             raise BeaufortError(_text(error)) from error
+    if not report.feeds:
+        raise BeaufortError(f"{arguments.catalog}: nothing is recorded in it")
     if arguments.json:
         _print_json(report.to_dict())
     else:

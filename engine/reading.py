@@ -91,13 +91,28 @@ def _describe(model: type[Settings], error: Any) -> str:
         return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
     if error["type"] in _BOUNDS:
         return f"{place}: {_bound(error, _unit(model, loc))}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = _SHAPES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    if len(message) > 400:  # a library's, with all of the value in it
+        message = f"{message[:100]} … {message[-50:]}"
+    if error["type"] in ("float_type", "float_parsing") and "5 %" in _unit(model, loc):
+        message += "; it is a fraction: 5 % is 0.05"
     value = error["input"]
     got = (
         "" if isinstance(value, dict | list | tuple) or shown(value) in message else f" (got {shown(value)})"
     )
     return f"{place}: {message}{got}" if place else f"{message}{got}"
 
+
+_SHAPES = {
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "path_type": "must be a path, as text",
+    "string_type": "must be text",
+}
+"""What pydantic calls by Python's names."""
 
 _BOUNDS = {
     "greater_than": ("above", "gt"),

@@ -1,7 +1,7 @@
 """Runs configs, one a line of stdin, through load, train, backtest and report; one line of JSON for each.
 
 A process of its own, so that what dies, hangs or takes all memory is seen from outside. Arguments: how much
-memory (bytes) may be taken beyond what the imports took, and how many seconds a config may take.
+memory (bytes) may be reserved beyond what the imports took, and how many processor seconds a config may take.
 """
 
 import contextlib
@@ -74,15 +74,15 @@ def serve(memory: int, seconds: int) -> None:
     status = Path("/proc/self/status").read_text()
     taken = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmSize")))
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory, taken + memory))
-    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGPROF, _late)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # of processor time: other work does not count
         answer = run(Path(job["path"]), job["report"])
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         shutil.rmtree(Path(job["work"]) / "runs", ignore_errors=True)
         answer["peak"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps(answer), file=answers, flush=True)

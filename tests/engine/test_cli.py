@@ -128,6 +128,7 @@ def test_what_cannot_run_says_why(
         ),
         (["backtest", "{file}", "--set", "backtest.runs={file}"], "backtest.runs = '"),
         (["data", "check", "{tmp}/nowhere"], "no catalog here"),
+        (["data", "check", "{tmp}/bare"], "nothing is recorded in it"),
         (
             ["data", "synth", "--out", "{tmp}/m", "--set", "levles=3"],
             "levles: unknown key; did you mean 'levels'?",
@@ -143,6 +144,7 @@ def test_what_cannot_run_says_why(
 def test_bad_input_of_every_command(
     file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
+    (tmp_path / "bare" / "data").mkdir(parents=True)
     assert _run(*(a.format(tmp=tmp_path, file=file) for a in arguments)) == 2
     said = capsys.readouterr().err
     assert told in said
