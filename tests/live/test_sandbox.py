@@ -93,7 +93,10 @@ def test_a_trade_fills_once_whatever_is_sent_after_it(tmp_path):
 
 def test_the_venue_of_a_session_is_that_of_a_backtest(tmp_path):
     config = toy_config(tmp_path)
-    session, backtest = _simulated_account(config, "LOOP", MONEY), _venue(config, "LOOP", True, True, MONEY)
+    session, backtest = (
+        _simulated_account(config, "LOOP", MONEY),
+        _venue(config, "LOOP", True, True, True, MONEY),
+    )
     common = {n for n in set(dir(session)) & set(dir(backtest)) if not n.startswith("_")}
     assert {"fee_model", "fill_model", "latency_model", "liquidity_consumption", "queue_position"} <= common
     for name in sorted(common - {"starting_balances"}):
