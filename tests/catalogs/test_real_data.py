@@ -174,10 +174,10 @@ def test_the_check_finds_what_is_known_of_standx(imported, tmp_path):
     assert found["deltas", "gap"].count > 1_500
 
     mapping = load_settings(ImportMapping, REPO / "configs/imports/standx.toml")
-    trades = mapping.table[1].model_dump()
+    trades = mapping.table[1].model_dump(mode="json", exclude_none=True)
     trades["aggressor"] = {"kind": "side", "column": "side_raw", "buy": ["BUY"], "sell": ["SELL"]}
     believed = ImportMapping.model_validate(
-        {"instrument": mapping.model_dump()["instrument"], "table": [trades]}
+        {"instrument": mapping.model_dump(mode="json", exclude_none=True)["instrument"], "table": [trades]}
     )
     run_import(believed, DATA, tmp_path)
     assert "one-sided trades" in {finding.defect for _, finding in check_catalog(tmp_path).findings}
@@ -186,9 +186,9 @@ def test_the_check_finds_what_is_known_of_standx(imported, tmp_path):
 @needs_data
 def test_the_check_finds_the_insurance_fund_trade_of_2023(tmp_path):
     mapping = load_settings(ImportMapping, REPO / "configs/imports/binance-2023-04.toml")
-    trades = mapping.table[1].model_dump() | {"where": {}}
+    trades = mapping.table[1].model_dump(mode="json", exclude_none=True) | {"where": {}}
     everything = ImportMapping.model_validate(
-        {"instrument": mapping.model_dump()["instrument"], "table": [trades]}
+        {"instrument": mapping.model_dump(mode="json", exclude_none=True)["instrument"], "table": [trades]}
     )
     run_import(everything, DATA, tmp_path)
     (print_,) = (f for _, f in check_catalog(tmp_path).findings if f.defect == "off-market print")
