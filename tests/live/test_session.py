@@ -150,7 +150,10 @@ def _amount(state):
 def test_a_session_goes_on_where_the_last_one_stopped(root, session, tmp_path):
     left, path = SessionState.load(root / "state" / "toy.npz"), tmp_path / "state" / "toy.npz"
     assert set(left.policies) == {"momentum", "grid"}
-    resting = json.dumps({"bars_held": 0, "cooldown": 1_000, "stop_distance": 0.123}).encode()
+    desk = json.loads(left.policies["momentum"])
+    desk["policy"] = {"bars_held": 0, "cooldown": 1_000, "stop_distance": 0.123}
+    desk["refusals"]["adding"] |= {"count": 1, "reason": "REMEMBERED"}
+    resting = json.dumps(desk).encode()
     dataclasses.replace(left, policies={**left.policies, "momentum": resting}).save(path)
     run_live(
         _config(root, tmp_path, warmup="600s"), 3, loopback(root)
@@ -159,7 +162,9 @@ def test_a_session_goes_on_where_the_last_one_stopped(root, session, tmp_path):
     equity = _rows(tmp_path, "equity")["equity"]
     assert equity[0].as_py() == _amount(left)
     after = SessionState.load(path)
-    assert json.loads(after.policies["momentum"])["stop_distance"] == 0.123  # it rested on
+    rested = json.loads(after.policies["momentum"])
+    assert rested["policy"]["stop_distance"] == 0.123  # it rested on
+    assert rested["refusals"]["adding"]["reason"] == "REMEMBERED"
     assert after.parts["kernel"]["filled"] == left.parts["kernel"]["filled"] + len(equity)
 
 
