@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import small_market
@@ -318,3 +319,30 @@ def test_no_instrument_id_is_broken_at_eighty_columns(
     assert name in capsys.readouterr().err
     _run("data", "check", str(tmp_path / "m"))
     assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("refused", "code"), [(0.5, 0), (1.0, 1)])
+def test_a_run_of_refused_orders_alone_says_so_and_exits_with_1(
+    file: str,
+    refused: float,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    fake_run(folder, bars=500)
+    table = pq.read_table(folder / "orders.parquet").to_pydict()
+    count = len(table["status"])
+    many = round(refused * count)
+    table["status"] = ["denied"] * many + ["filled"] * (count - many)
+    texts = [f"QUANTITY_BELOW_MINIMUM: effective=0.{i}, min=1" for i in range(many)]
+    table["reason"] = texts + [""] * (count - many)
+    pq.write_table(pa.table(table), folder / "orders.parquet")
+    monkeypatch.setattr("engine.backtest.run_backtest", lambda *_args, **_kwargs: (folder, True))
+    assert main(["backtest", file, "--json", "--no-report"]) == code
+    said = capsys.readouterr()
+    figures = json.loads(said.out.splitlines()[0])
+    assert figures["orders_refused"] == {"QUANTITY_BELOW_MINIMUM": many}
+    sentence = f"every order was refused, all {many:,}: {many:,} x QUANTITY_BELOW_MINIMUM"
+    assert (sentence in said.err) == (code == 1)
