@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
@@ -29,7 +30,8 @@ from features.settings import Settings, Time, format_time, parse_time
 FORMAT = 2
 _VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")
 _SHOWN = 4  # differences of settings that a refusal lists
-_OUTPUTS = {"regime": "regime", "volatility": "risk_on", "forecast": "p_down"}  # what each stage ends in
+STAGES = {"regime": "regime", "volatility": "risk_on", "forecast": "p_down"}
+"""The stages of a bundle, and the output that each ends in."""
 
 Fingerprints = Callable[[Sequence[int]], list[str]]
 """The data's fingerprint at each end (ns, ascending) of a training window, as the catalog is now."""
@@ -164,7 +166,7 @@ def load_bundle(folder: Path) -> Bundle:
             )
     stages = {}
     for name in dict.fromkeys(path.partition("/")[0] for path in on_disk):
-        if name not in _OUTPUTS:
+        if name not in STAGES:
             raise BeaufortError(f"{folder / name}: no stage of a bundle; remove it, or train again")
         try:
             stages[name] = load_filter(folder / name)
@@ -177,12 +179,13 @@ def load_bundle(folder: Path) -> Bundle:
     unfit = [name for name in wanted if name not in stages]
     if unfit:
         raise BeaufortError(f"{folder}: has no {' and no '.join(unfit)}; train again")
-    listed = {feature.get("name") for feature in manifest["features"]}
+    listed = [feature.get("name") for feature in manifest["features"]]
     for name, causal in stages.items():
         unknown = [column for column in causal.inputs if column not in listed]
-        if causal.outputs[-1] != _OUTPUTS[name] or name not in wanted or unknown:
+        if causal.outputs[-1] != STAGES[name] or name not in wanted or unknown:
             why = f"reads {unknown[0]!r}, which the manifest does not list" if unknown else "is none"
             raise BeaufortError(f"{folder / name}: what should be the bundle's {name} {why}; train again")
+        _refuse_nonsense(folder / name, name, causal)
     valid = manifest["valid"]
     return Bundle(
         folder.name,
@@ -191,6 +194,20 @@ def load_bundle(folder: Path) -> Bundle:
         {name: stages[name] for name in wanted},
         Validity(folder.name, parse_time(valid["from"]), parse_time(valid["to"])),
     )
+
+
+def _refuse_nonsense(folder: Path, stage: str, causal: CausalFilter) -> None:
+    """Raise where a stage, asked of bars on which nothing happens, says what none can mean."""
+    rows = getattr(getattr(causal, "first", causal), "window", 300) + 2
+    told = causal.run(np.zeros((rows, len(causal.inputs))))
+    names = causal.outputs
+    probabilities = told[:, [i for i, name in enumerate(names) if name.startswith("p_")]]
+    scales = told[:, [i for i, name in enumerate(names) if "volatility" in name]]
+    sums = probabilities.sum(axis=1) if probabilities.size else np.zeros(0)
+    likely = np.nan_to_num(np.concatenate((probabilities.ravel(), sums)))
+    if np.isinf(told).any() or (likely < -1e-6).any() or (likely > 1 + 1e-6).any() or (scales < 0).any():
+        last = dict(zip(names, told[-1].tolist(), strict=True))
+        raise BeaufortError(f"{folder}: what it says of a market at rest, {last}, is no {stage}; train again")
 
 
 def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
@@ -309,7 +326,7 @@ def _stage(bundles: list[Bundle], name: str, warmup: int) -> Stage:
 def _check_schema(folder: Path, manifest: Mapping[str, Any], schema: list[dict[str, Any]]) -> None:
     now = {feature["name"]: feature for feature in schema}
     for then in manifest["features"]:
-        current = now.get(then.get("name"))
+        current = now.get(str(then.get("name")))
         if current is None:
             raise BeaufortError(
                 f"{folder}: reads feature {then.get('name')!r}, which this run does not compute; "

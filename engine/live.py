@@ -38,7 +38,7 @@ from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.errors import BeaufortError
 from engine.identity import bar_identity
-from engine.live_state import SessionState
+from engine.live_state import SessionState, fitting
 from engine.orders import desk_of, order_rows, order_warnings
 from engine.pipeline import Market
 from engine.progress import console
@@ -213,12 +213,14 @@ class Session:
         self._hub = hub
         if remembered is not None:
             # The account's history counts however old it is.
-            self._hub.governor.memory.update(remembered.parts["governor"])
+            governor = self._hub.governor
+            governor.memory.update(fitting("governor", remembered.parts["governor"], governor.memory))
             if resumed:
-                self._hub.continue_from(remembered.parts["kernel"])
-                for name, stage in self._hub.stages.items():
-                    stage.load(remembered.parts[name])
+                kernel = fitting("kernel", remembered.parts.get("kernel", {}), self._hub.memory)
+                self._hub.continue_from(kernel)
                 try:
+                    for name, stage in self._hub.stages.items():
+                        stage.load(remembered.parts.get(name, {}))
                     self._hub.trader.load(remembered.policies)
                 except ValueError as error:
                     raise BeaufortError(f"{self._state_file}: {error}; remove it to begin anew") from error

@@ -108,8 +108,22 @@ class OnlineStage:
         return {f"{i}/{k}": v for i, state in self._states.items() for k, v in state.items()}
 
     def load(self, arrays: State) -> None:
-        """Continue from what ``save`` gave."""
-        self._states = {}
+        """Continue from what ``save`` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of this stage's filters.
+        """
+        states: dict[int, State] = {}
         for key, array in arrays.items():
-            index, name = key.split("/", 1)
-            self._states.setdefault(int(index), {})[name] = array
+            index, _, name = key.partition("/")
+            states.setdefault(int(index), {})[name] = array
+        for i, state in states.items():
+            if not 0 <= i < len(self._stage.filters):
+                raise ValueError(f"the state of a filter {i} that this stage has not")
+            expected = self._stage.filters[i][1].initial_state()
+            shapes = [{k: (v.shape, v.dtype) for k, v in one.items()} for one in (state, expected)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"the state of filter {i} has arrays {shapes[0]} in place of {shapes[1]}")
+        self._states = states

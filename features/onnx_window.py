@@ -11,9 +11,11 @@ import numba
 import numpy as np
 import onnxruntime
 
+from features import checks
 from features.causal import Params, State
 
 NETWORK_FILE = "network.onnx"
+_LONGEST = 65_536  # bars that no network looks back on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +73,33 @@ class OnnxWindow(Params):
             )
         if min(self.std) <= 0:
             raise ValueError(f"network: standard deviations must be positive, they are {self.std}")
-        session = inference_session(self.network)
-        taken, said = session.get_inputs()[0], session.get_outputs()[0]
+        checks.names("network: inputs", self.inputs)
+        checks.names("network: outputs", self.outputs)
+        checks.numbers("network: mean", self.mean, (len(self.inputs),))
+        checks.numbers("network: std", self.std, (len(self.inputs),))
+        checks.number("network: clip", self.clip, 1e-9)
+        checks.whole("network: window", self.window, 1, _LONGEST)
+        try:
+            session = inference_session(self.network)
+            (taken,), (said,) = session.get_inputs(), session.get_outputs()
+        except Exception as error:  # onnxruntime has one for every way in which bytes are no graph
+            raise ValueError(f"network: not a graph that ONNX Runtime reads ({error})") from None
         shapes = [1, self.window, len(self.inputs)], [1, len(self.outputs)]
         if [taken.shape, said.shape] != [*shapes]:
             raise ValueError(
                 f"network: the graph maps {taken.shape} to {said.shape}; its window, inputs and outputs ask "
                 f"for {shapes[0]} to {shapes[1]}"
             )
+        probes = [np.full((1, self.window, len(self.inputs)), x, np.float32) for x in (0.0, -1.0, 1.0)]
+        try:
+            told = np.concatenate([session.run([said.name], {taken.name: probe})[0] for probe in probes])
+        except Exception as error:
+            raise ValueError(f"network: the graph does not run ({error})") from None
+        if told.dtype != np.float32 or not np.isfinite(told).all():
+            raise ValueError(f"network: of plain windows the graph says {told.tolist()}, not finite numbers")
         object.__setattr__(self, "_session", session)
         object.__setattr__(self, "_names", (taken.name, [said.name]))
-        object.__setattr__(self, "_scaler", np.array([self.mean, self.std]))
+        object.__setattr__(self, "_scaler", np.array([self.mean, self.std], np.float64))
 
     def initial_state(self) -> State:
         return {

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
+from features import checks
 from features.causal import Chain, Params, State
 from features.fitting import warn_fit
 from features.messages import REGIMES
@@ -364,13 +365,35 @@ class HmmFilter(Params):
         object.__setattr__(self, "names", tuple(self.names))
         for name in ("start", "transition", "means", "covariances"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        d = len(self.inputs)
+        d, k = len(self.inputs), len(self.names)
+        checks.names("hmm: inputs", self.inputs)
+        unknown = [name for name in self.names if name not in REGIMES]
+        if unknown or not k:
+            raise ValueError(f"hmm: states are named {self.names!r}; the names are {', '.join(REGIMES)}")
+        checks.numbers("hmm: start", self.start, (k,), 0, 1)
+        checks.numbers("hmm: transition", self.transition, (k, k), 0, 1)
+        for rows in (self.start, *self.transition):
+            if abs(rows.sum() - 1) > 1e-6:
+                raise ValueError(
+                    f"hmm: probabilities of start or transition sum to {rows.sum():.6g}, not to 1"
+                )
+        checks.numbers("hmm: means", self.means, (k, d))
+        checks.numbers("hmm: covariances", self.covariances, (k, d, d))
+        if not np.allclose(self.covariances, self.covariances.transpose(0, 2, 1)):
+            raise ValueError("hmm: a covariance is not symmetric")
         scaler = self.scaler or (np.zeros(d), np.zeros(d), np.ones(d), math.inf)
         floor, center, scale = (np.asarray(part, dtype=np.float64) for part in scaler[:3])
+        checks.numbers("hmm: floor", floor, (d,), 0)
+        checks.numbers("hmm: center", center, (d,))
+        checks.numbers("hmm: scale", scale, (d,), 1e-300)
+        checks.number("hmm: clip", scaler[3], 1e-9, infinite=True)
         scaler = Scaler(floor, center, scale, float(scaler[3]))
         object.__setattr__(self, "scaler", scaler)
         # With W the inverse of the Cholesky factor, |W z - W mu|^2 is the squared Mahalanobis distance.
-        whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
+        try:
+            whiten = np.linalg.inv(np.linalg.cholesky(self.covariances))
+        except np.linalg.LinAlgError:
+            raise ValueError("hmm: a covariance is not positive definite") from None
         compiled = (
             self.transition,
             np.ascontiguousarray(whiten),

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
+from features import checks
 from features.causal import Params, State
 from features.settings import Bars, Probability, Settings
 from regimes.base import POSTERIOR
@@ -58,6 +59,11 @@ class HysteresisFilter(Params):
     enter: float
     leave: float
     dwell: int
+
+    def __post_init__(self) -> None:
+        checks.number("hysteresis: enter", self.enter, 0, 1)
+        checks.number("hysteresis: leave", self.leave, 0, self.enter)
+        checks.whole("hysteresis: dwell", self.dwell)
 
     def initial_state(self) -> State:
         return {"decision": np.array([-1, 0])}  # the regime, and for how many bars it has stood

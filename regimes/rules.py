@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
+from features import checks
 from features.causal import Chain, Params, State
 from features.settings import Bars, Multiple, Number, unit
 from features.table import FeatureTable
@@ -90,6 +91,11 @@ class RulesFilter(Params):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
+        checks.names("rules: inputs", self.inputs)
+        checks.whole("rules: fast", self.fast)
+        checks.whole("rules: slow", self.slow, self.fast + 1)
+        checks.number("rules: stress_multiple", self.stress_multiple, 1)
+        checks.number("rules: trend_threshold", self.trend_threshold, 0)
 
     def initial_state(self) -> State:
         # price minus its fast and its slow average; fast and slow average range; bars seen

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from features import checks
 from features.causal import CausalFilter
 from features.fitting import warn_fit
 from features.settings import Bars, Settings
@@ -117,6 +118,15 @@ class Level(NamedTuple):
 
 
 NEUTRAL = Level()
+
+
+def check_common(kind: str, inputs: Sequence[str], horizon: Any, level: Level) -> None:
+    """Raise ValueError unless what every filter of variance has is what it must be."""
+    checks.names(f"{kind}: inputs", inputs)
+    checks.whole(f"{kind}: horizon", horizon)
+    checks.number(f"{kind}: level.factor", level.factor, 1e-12, 1e12)
+    checks.number(f"{kind}: level.least", level.least, 0)
+    checks.number(f"{kind}: level.most", level.most, level.least, infinite=True)
 
 
 def calibrated[F: Any](model: F, xs: np.ndarray) -> F:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numba
 import numpy as np
 
+from features import checks
 from features.causal import Params, State
 from features.fitting import warn_fit
 from features.table import FeatureTable
@@ -18,11 +19,13 @@ from volatility.base import (
     VolatilitySettings,
     best_fit,
     calibrated,
+    check_common,
     training_rows,
 )
 
 _SQRT_2_PI = math.sqrt(2 / math.pi)
 _ROOM = math.log(100.0)  # the log variance may go ten times in volatility beyond the training span's extremes
+_MOST_LOG = 300.0  # whose exponential is still a number, and its square too
 _TAIL = 1e-4  # two-sided probability beyond which innovations are pulled in for the multi-step forecast
 _STARTS = ((0.0, 0.2, 0.0, 0.98), (0.0, 0.1, 0.0, 0.9))
 
@@ -155,13 +158,22 @@ class EgarchFilter(Params):
         object.__setattr__(self, "inputs", tuple(self.inputs))
         object.__setattr__(self, "growth", tuple(self.growth))
         object.__setattr__(self, "level", Level(*self.level))
+        check_common("egarch", self.inputs, self.horizon, self.level)
+        checks.numbers("egarch: growth", self.growth, (self.horizon - 1,), -_MOST_LOG, _MOST_LOG)
+        for name in ("omega", "alpha", "gamma", "mean_shock", "least_log_variance"):
+            checks.number(f"egarch: {name}", getattr(self, name), -_MOST_LOG, _MOST_LOG)
+        checks.number("egarch: beta", self.beta, -1, 1)
+        checks.number("egarch: nu", self.nu, 2, infinite=True)
+        checks.number("egarch: most_log_variance", self.most_log_variance, self.least_log_variance, _MOST_LOG)
+        checks.number("egarch: first_log_variance", self.first_log_variance, -_MOST_LOG, _MOST_LOG)
         powers = self.beta ** np.arange(self.horizon)
         steps = np.array([self.omega * p + g for p, g in zip(powers, self.growth, strict=False)])
         constants = np.concatenate(([0.0], np.cumsum(steps)))
         bounds = (self.least_log_variance, self.most_log_variance, *self.level)
-        recursion = np.array((self.omega, self.alpha, self.gamma, self.beta, self.mean_shock, *bounds))
+        shocks = (self.omega, self.alpha, self.gamma, self.beta, self.mean_shock)
+        recursion = np.array((*shocks, *bounds), np.float64)
         object.__setattr__(self, "_recursion", recursion)
-        object.__setattr__(self, "_terms", np.column_stack((powers, constants)))
+        object.__setattr__(self, "_terms", np.column_stack((powers, constants)).astype(np.float64))
 
     def initial_state(self) -> State:
         # log variance of the coming bar, and whether any return was seen

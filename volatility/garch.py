@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numba
 import numpy as np
 
+from features import checks
 from features.causal import Params, State
 from features.fitting import warn_fit
 from features.table import FeatureTable
@@ -18,6 +19,7 @@ from volatility.base import (
     VolatilitySettings,
     best_fit,
     calibrated,
+    check_common,
     training_rows,
 )
 
@@ -92,6 +94,12 @@ class GarchFilter(Params):
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
         object.__setattr__(self, "level", Level(*self.level))
+        check_common("garch", self.inputs, self.horizon, self.level)
+        for name in ("omega", "first_variance"):
+            checks.number(f"garch: {name}", getattr(self, name), 0)
+        for name in ("alpha", "beta"):
+            checks.number(f"garch: {name}", getattr(self, name), 0, 1)
+        checks.number("garch: alpha + beta", self.alpha + self.beta, 0, 1.001)
         constant = slope = total_constant = total_slope = 0.0
         for k in range(self.horizon):
             persistence = self.alpha + self.beta
@@ -99,7 +107,7 @@ class GarchFilter(Params):
             total_constant += constant
             total_slope += slope
         recursion = (self.omega, self.alpha, self.beta, total_constant, total_slope, *self.level)
-        object.__setattr__(self, "_recursion", np.array(recursion))
+        object.__setattr__(self, "_recursion", np.array(recursion, np.float64))
 
     def initial_state(self) -> State:
         # variance of the coming bar, and whether any return was seen

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
+from features import checks
 from features.causal import CausalFilter, Params, State
 from features.fitting import warn_fit
 from features.settings import Fraction, Settings
@@ -104,6 +105,10 @@ class GateFilter(Params):
 
     off: float
     on: float
+
+    def __post_init__(self) -> None:
+        checks.number("gate: off", self.off, 0)
+        checks.number("gate: on", self.on, 0, self.off)
 
     def initial_state(self) -> State:
         return {"gate": np.array([0.0, 0.0])}  # risk on, and whether any forecast was seen

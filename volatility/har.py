@@ -8,11 +8,20 @@ import numba
 import numpy as np
 from pydantic import Field
 
+from features import checks
 from features.causal import Params, State
 from features.settings import Bars, Count
 from features.table import FeatureTable
 from features.training import Progress
-from volatility.base import NEUTRAL, OUTPUTS, Level, VolatilitySettings, calibrated, training_rows
+from volatility.base import (
+    NEUTRAL,
+    OUTPUTS,
+    Level,
+    VolatilitySettings,
+    calibrated,
+    check_common,
+    training_rows,
+)
 from volatility.scores import realized_variance
 
 
@@ -109,9 +118,18 @@ class HarFilter(Params):
         object.__setattr__(self, "windows", tuple(self.windows))
         object.__setattr__(self, "coefficients", tuple(self.coefficients))
         object.__setattr__(self, "level", Level(*self.level))
+        check_common("har", self.inputs, self.horizon, self.level)
+        checks.whole("har: harmonics", self.harmonics, 0, 1_000)
+        if not self.windows or len(self.inputs) != (3 if self.harmonics else 1):
+            raise ValueError(f"har: {len(self.windows)} windows and {len(self.inputs)} inputs do not fit")
+        for window in self.windows:
+            checks.whole("har: a window", window)
+        checks.number("har: floor", self.floor, 1e-300)
+        size = 1 + len(self.windows) + 2 * self.harmonics
+        checks.numbers("har: coefficients", self.coefficients, (size,))
         object.__setattr__(self, "_windows", np.array(self.windows))
-        object.__setattr__(self, "_level", np.array(self.level))
-        object.__setattr__(self, "_coefficients", np.array(self.coefficients))
+        object.__setattr__(self, "_level", np.array(self.level, np.float64))
+        object.__setattr__(self, "_coefficients", np.array(self.coefficients, np.float64))
 
     def initial_state(self) -> State:
         return {

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 from scipy.optimize import OptimizeResult, minimize
 
+from features import checks
 from features.causal import Params, State
 from features.fitting import warn_fit
 from features.settings import Number, unit
@@ -122,8 +123,17 @@ class LogisticFilter(Params):
         for name in ("inputs", "mean", "std", "bias"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "weight", tuple(tuple(row) for row in self.weight))
-        object.__setattr__(self, "_scaler", np.array((self.mean, self.std)))
-        object.__setattr__(self, "_coefficients", np.column_stack((self.weight, self.bias)))
+        checks.names("logistic: inputs", self.inputs)
+        n = len(self.inputs)
+        checks.numbers("logistic: mean", self.mean, (n,))
+        checks.numbers("logistic: std", self.std, (n,), 1e-300)
+        checks.number("logistic: clip", self.clip, 1e-9)
+        checks.numbers("logistic: weight", self.weight, (len(CLASSES), n))
+        checks.numbers("logistic: bias", self.bias, (len(CLASSES),))
+        object.__setattr__(self, "_scaler", np.array((self.mean, self.std), np.float64))
+        object.__setattr__(
+            self, "_coefficients", np.column_stack((self.weight, self.bias)).astype(np.float64)
+        )
 
     def initial_state(self) -> State:
         return {"spoken": np.full(len(OUTPUTS), np.nan)}

@@ -244,8 +244,8 @@ def test_the_level_is_measured_on_forecasts_kept_within_bounds() -> None:
     # The forecast is the last square, and what came lies between 1 and 16, so nothing is cut.
     expected = np.mean([1, 1, 16, 1 / 16, 1, 1, 1])
     assert fitted.level == pytest.approx((expected, SCALE**2 / 4, 16 * SCALE**2))
-    twice = calibrated(GarchFilter(("r",), 1, 0.0, 2.0, 0.0, SCALE**2), returns[:, None])
-    # Twice the last square would be 32; it is cut to 16.
+    twice = calibrated(GarchFilter(("r",), 1, SCALE**2, 1.0, 0.0, SCALE**2), returns[:, None])
+    # One more than the last square would be 17; it is cut to 16.
     expected = np.mean([1 / 2, 1 / 2, 16 / 2, 1 / 16, 1 / 2, 1 / 2, 1 / 2])
     assert twice.level == pytest.approx((expected, SCALE**2 / 4, 16 * SCALE**2))
 
