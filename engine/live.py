@@ -165,6 +165,7 @@ def _simulated_account(config: RunConfig, venue: str, balance: Money) -> Sandbox
         latency_model=StaticLatencyModel(base_latency_nanos=settings.latency),
         # Without it the sandbox replays the last trade at every order sent, and fills what rests once more.
         liquidity_consumption=True,
+        bar_execution=traded.book == "none" and not traded.trades,
         queue_position=settings.queue_position and traded.trades,
     )
 
