@@ -149,7 +149,7 @@ class SynthSettings(Settings):
     """Standard deviation of the slow part of log volatility."""
     volatility_slow_time: _Span = default("15m")
     """Its time constant."""
-    tail: Annotated[Number, Field(gt=2, le=1_000), unit("degrees of freedom")] = 5.0
+    tail: Annotated[Number, Field(gt=2, le=1e9), unit("degrees of freedom")] = 5.0
     """Of the Student t that drives each tenth of a second."""
     jumps: Annotated[Number, Field(ge=0, le=10), unit("a second")] = 0.01
     """How often prices jump in chop and trend; four times as often in stress. A jump falls in 60 % of

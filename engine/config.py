@@ -179,7 +179,7 @@ class VenueSettings(Settings):
     """Of orders that took."""
     latency: Duration = default("5ms", most="1m")
     """From sending an order, a change or a cancellation to its arrival at the venue."""
-    default_leverage: Annotated[Decimal, unit("times")] = Field(default=Decimal(10), gt=0, le=1_000)
+    default_leverage: Annotated[Decimal, unit("times")] = Field(default=Decimal(10), gt=0, le=1_000_000)
     """Leverage that the venue's margin is computed with."""
     queue_position: bool = True
     """Whether limit orders wait until trades have gone through what stood before them at their price; bars

@@ -26,9 +26,9 @@ class RulesSettings(RegimeSettings):
     """Span of the fast moving average."""
     slow: Bars = Field(default=120, ge=3, le=1_000_000)
     """Span of the slow moving average."""
-    stress_multiple: Multiple = Field(default=2.0, gt=1, le=1_000)
+    stress_multiple: Multiple = Field(default=2.0, gt=1, le=1e9)
     """Stress is where the fast average range exceeds so many slow ones."""
-    trend_threshold: Annotated[Number, unit("standard deviations")] = Field(default=1.5, gt=0, le=1_000)
+    trend_threshold: Annotated[Number, unit("standard deviations")] = Field(default=1.5, gt=0, le=1e9)
     """Trend is where the averages are so far apart, as a random walk of the same volatility parts them."""
     hysteresis: HysteresisSettings = HysteresisSettings()
     """When the decided regime changes."""

@@ -21,7 +21,7 @@ class StopSettings(Settings):
     fraction: Fraction = Field(default=0.02, gt=0, le=0.5)
     """Share of the entry price."""
     volatilities: Annotated[Number, unit("standard deviations of the forecast over its horizon")] = Field(
-        default=4.0, gt=0, le=1_000
+        default=4.0, gt=0, le=1e9
     )
     """Distance in forecast volatilities."""
 
@@ -38,11 +38,11 @@ class StopSettings(Settings):
 class RiskSettings(Settings):
     """Limits that hold for every strategy of a run."""
 
-    leverage_risk_on: Multiple = Field(default=10.0, gt=0, le=1_000)
+    leverage_risk_on: Multiple = Field(default=10.0, gt=0, le=1e9)
     """Most notional against equity, and against free margin, while the gate is risk-on."""
-    leverage_risk_off: Multiple = Field(default=5.0, gt=0, le=1_000)
+    leverage_risk_off: Multiple = Field(default=5.0, gt=0, le=1e9)
     """The same while the gate is risk-off."""
-    exposure_cap: Multiple = Field(default=1.0, gt=0, le=1_000)
+    exposure_cap: Multiple = Field(default=1.0, gt=0, le=1e9)
     """Most notional as a multiple of equity, over all strategies."""
     max_quantity: Annotated[Number, unit("contracts")] | None = Field(default=None, gt=0, le=1e15)
     """Largest position."""

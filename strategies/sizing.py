@@ -17,11 +17,11 @@ class SizingSettings(Settings):
 
     risk_fraction: Fraction | None = Field(default=0.005, gt=0, lt=1)
     """Share of equity lost if the stop is hit (fixed fractional)."""
-    volatility_target: Fraction | None = Field(default=0.4, gt=0, le=50)
+    volatility_target: Fraction | None = Field(default=0.4, gt=0, le=1e9)
     """Volatility a year that the position may bring to equity (0.4 is 40 %)."""
     kelly_fraction: Fraction | None = Field(default=0.25, gt=0, le=1)
     """Share of the Kelly bet on the calibrated probabilities."""
-    payoff_ratio: Multiple = Field(default=1.5, gt=0, le=1_000)
+    payoff_ratio: Multiple = Field(default=1.5, gt=0, le=1e9)
     """What a win of that bet brings, in stop distances."""
 
 

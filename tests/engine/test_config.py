@@ -90,7 +90,7 @@ def _problems(*overrides: str) -> list[str]:
         ("strategies.grid.levels=true", "strategies.grid.levels: Input should be a valid integer (got True)"),
         ("strategies.grid.levels='4'", "strategies.grid.levels: Input should be a valid integer (got '4')"),
         ("risk.exposure_cap=true", "risk.exposure_cap: Input should be a valid number (got True)"),
-        ("venue.default_leverage=1e300", "venue.default_leverage: must be at most 1000 (got 1e+300)"),
+        ("venue.default_leverage=1e300", "venue.default_leverage: must be at most 1000000 (got 1e+300)"),
         (f"volatility.horizon={10**9}", "volatility.horizon: must be at most 10000 (got 1000000000)"),
         ("regime.slow=100000000", "regime.slow: must be at most 1000000"),
         ("forecast.max_rows=10000000000", "forecast.max_rows: must be at most 10000000"),
