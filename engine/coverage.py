@@ -88,9 +88,8 @@ def _bars_as_prices(market: Market, bar_type: str, start: int, end: int, bound: 
     keep = over - begun > bound
     if len(closes) and closes[-1] > end:
         keep[-1] = False  # it goes on
-    moved = values[1:, 1] > values[1:, 2]
-    copied = (values[1:, 0] == values[:-1, 3])[moved]
-    repeated = len(copied) >= _MANY and bool(copied.all())
+    copied = bool(np.all(values[1:, 0] == values[:-1, 3]))
+    repeated = copied and int(np.sum(values[:, 1] > values[:, 2])) >= _MANY
     return PriceFeed("bars", bar_type, bound, np.column_stack((begun, over))[keep], repeated)
 
 

@@ -134,10 +134,16 @@ def test_at_the_close_only_if_asked_and_the_run_says_so(
     assert not any("bar_fills" in warning for warning in honest["warnings"])
 
 
-def test_bars_that_open_at_the_close_before_are_said_to(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jumps", [0, 1])
+def test_bars_that_open_at_the_close_before_are_said_to(
+    config: RunConfig, tmp_path: Path, jumps: int
+) -> None:
     table = Catalog(config.data.catalog).bars(MINUTES)
     first, top, bottom, last, volume = table.values.T
     copied = np.concatenate((first[:1], last[:-1]))
+    copied[2000 : 2000 + jumps] += 100.0  # one that does not is enough: the opens are its own
+    top[2000 : 2000 + jumps] = bottom[2000 : 2000 + jumps] = last[2000 : 2000 + jumps] = copied[2000]
+    copied[2001] = last[2000]
     perpetual = SynthSettings().instrument.build()
     writer = CatalogWriter(tmp_path / "market")
     writer.instrument(perpetual)
@@ -145,4 +151,5 @@ def test_bars_that_open_at_the_close_before_are_said_to(config: RunConfig, tmp_p
     writer.bars(perpetual, MINUTES, table.ts, table.ts, copied, *ranges, last, volume)
     data = config.data.model_copy(update={"catalog": tmp_path / "market"})
     _, _, figures = _run(config.model_copy(update={"data": data}))
-    assert any("open at the close before, as their vendor writes" in w for w in figures["warnings"])
+    said = any("open at the close before, as their vendor writes" in w for w in figures["warnings"])
+    assert said == (not jumps)
