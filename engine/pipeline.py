@@ -182,7 +182,11 @@ class Market:
         at = start
         for events in self._events(start, end):
             until = min(at + _CHUNK, end)
-            yield until, BarSeries(*kernel.run(closes.merge(events, at, until), state))
+            try:
+                series = BarSeries(*kernel.run(closes.merge(events, at, until), state))
+            except ValueError as error:  # a feature raised, one of the user's own
+                raise BeaufortError(str(error)) from error
+            yield until, series
             at = until
 
     def _events(self, start: int, end: int) -> Iterator[np.ndarray]:

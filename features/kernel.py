@@ -7,16 +7,19 @@ causality is plain to see.
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from features.causal import State
 from features.contract import COIN, Contract
 from features.events import EVENT, EventKind
 from features.loop import CHANGED, MEMORY, SIGN, advance
 from features.registry import Chosen, Need, choose, schema_hash
+from features.settings import format_time
 from features.statistics import STATS, Stat
 from features.table import FeatureTable
 
@@ -32,6 +35,7 @@ older than a minute (or than the bar), else the reference price at the close (th
 is none), and the trades before."""
 
 _CLOSE = int(EventKind.CLOSE)
+_UNWRITTEN = -1.7976931348623157e308  # no feature's value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,7 @@ class FeatureKernel:
         self._own = np.array([self._index(c, aliases) for c in self._chosen], np.int64)
         self._number = np.array([c.number for c in self._chosen], np.int64)
         self._lookback = np.array([c.lookback for c in self._chosen], np.int64)
-        self._addresses = np.array([c.feature.compiled.address for c in self._chosen], np.int64)
+        self._addresses = np.array([_address(c) for c in self._chosen], np.int64)
         self._scale = np.array([_ticks_per_unit(s.price_increment) for s in streams])
         self._quoted = np.array(["book" in s.feeds for s in streams])
         self._multiplier = np.array([s.contract.multiplier for s in streams])
@@ -193,12 +197,35 @@ class FeatureKernel:
         return values[0], quotes[0]
 
     def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> int:
-        return advance(  # type: ignore[no-any-return]
-            events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
-            s["filled"], s["ranges"], s["moments"], self._scale, self._quoted, self._multiplier,
-            self._inverse, self.window, self._addresses, self._own, self._number, self._lookback,
-            values, quotes,
-        )  # fmt: skip
+        # A compiled feature cannot raise through the loop. Python hears of it by its hook alone, while the
+        # loop stands at the first value that is not written yet.
+        values.fill(_UNWRITTEN)
+        raised: list[tuple[int, BaseException | None]] = []
+
+        def note(unraisable: Any) -> None:
+            if "numba" not in str(unraisable.object):
+                usual(unraisable)
+            elif not raised:
+                raised.append((int(np.argmax(values.ravel() == _UNWRITTEN)), unraisable.exc_value))
+
+        usual, sys.unraisablehook = sys.unraisablehook, note
+        try:
+            closed: int = advance(
+                events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
+                s["filled"], s["ranges"], s["moments"], self._scale, self._quoted, self._multiplier,
+                self._inverse, self.window, self._addresses, self._own, self._number, self._lookback,
+                values, quotes,
+            )  # fmt: skip
+        finally:
+            sys.unraisablehook = usual
+        if raised:
+            (place, error), n = raised[0], len(self.names)
+            ts = events["ts"][events["kind"] == _CLOSE][place // n]
+            raise ValueError(
+                f"feature {self.names[place % n]!r} failed at the bar that closes at {format_time(int(ts))}: "
+                f"{type(error).__name__}: {error}; what is not known is NaN, a feature must not raise"
+            )
+        return closed
 
 
 def _ticks_per_unit(increment: float) -> float:
@@ -206,3 +233,19 @@ def _ticks_per_unit(increment: float) -> float:
     ticks = 1.0 / increment
     whole = round(ticks)
     return float(whole) if whole and abs(ticks - whole) < 1e-9 * ticks else ticks
+
+
+def _address(chosen: Chosen) -> int:
+    """Where a feature's machine code is.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be compiled, with the compiler's reason.
+    """
+    try:
+        return int(chosen.feature.compiled.address)
+    except NumbaError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = next((line for line in lines if not line.startswith("Failed in nopython")), lines[0])
+        raise ValueError(f"feature {chosen.name!r} cannot be compiled: {why}") from error
