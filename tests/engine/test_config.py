@@ -83,10 +83,6 @@ def _problems(*overrides: str) -> list[str]:
             "regime.hysteresis.enter=60",
             "regime.hysteresis.enter: must be at most 1 (got 60); it is a fraction",
         ),
-        (
-            "gate={on_annualised=60, off_annualised=80}",
-            "gate.off_annualised: must be at most 50 (got 80); it is",
-        ),
         ("strategies.grid.levels=true", "strategies.grid.levels: Input should be a valid integer (got True)"),
         ("strategies.grid.levels='4'", "strategies.grid.levels: Input should be a valid integer (got '4')"),
         ("risk.exposure_cap=true", "risk.exposure_cap: Input should be a valid number (got True)"),
