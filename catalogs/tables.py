@@ -344,9 +344,11 @@ def _csv(path: Path, names: list[str], plain: Sequence[str], csv: CsvSettings) -
             block_size=1 << 24, column_names=form.names, skip_rows=form.skip, encoding=form.encoding
         )
         parse = pv.ParseOptions(delimiter=form.separator, invalid_row_handler=_pass_over_comments)
-        guess = pv.ConvertOptions(include_columns=[name for name in names if name not in plain])
-        with pv.open_csv(path, read, parse, guess) as head:
-            kinds = {field.name: field.type for field in head.schema if _is_simple(field.type)}
+        guessed = [name for name in names if name not in plain]
+        kinds = {}
+        if guessed:  # to pyarrow, none means all
+            with pv.open_csv(path, read, parse, pv.ConvertOptions(include_columns=guessed)) as head:
+                kinds = {field.name: field.type for field in head.schema if _is_simple(field.type)}
         options = pv.ConvertOptions(
             include_columns=names, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True
         )
@@ -354,7 +356,7 @@ def _csv(path: Path, names: list[str], plain: Sequence[str], csv: CsvSettings) -
         with pv.open_csv(path, read, parse, options) as reader:
             for records in reader:
                 batch = Batch(path, row, pa.Table.from_batches([records]), csv=csv)
-                yield batch.converted({name: kind for name, kind in kinds.items() if name not in plain})
+                yield batch.converted(kinds)
                 row += len(batch)
 
 

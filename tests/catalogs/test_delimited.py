@@ -196,3 +196,17 @@ def test_the_schema_of_mappings_lists_the_settings():
         "encoding",
         "skip",
     }
+
+
+def test_a_table_of_numbers_alone_passes_over_the_columns_it_does_not_read(tmp_path):
+    (tmp_path / "a.csv").write_text(f"t,other,p\n{T0},1,7165.5\n{T0 + 1000},2,7166\n")
+    series = f"""
+[[table]]
+kind = "series"
+files = ["a.csv"]
+instrument = "{ID}"
+time = {{ event = "t", unit = "ms" }}
+values = {{ level = "p" }}
+"""
+    run_import(mapping(series), tmp_path, tmp_path / "catalog")
+    assert Catalog(tmp_path / "catalog").series("level", ID)["value"].tolist() == [7165.5, 7166.0]
