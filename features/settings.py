@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -65,6 +66,19 @@ Multiple = Annotated[Number, unit("times")]
 Fraction = Annotated[Number, unit("fraction, 0.05 is 5 %")]
 Probability = Annotated[Number, unit("probability, 0.05 is 5 %")]
 """Like a fraction: a number that a percentage could be mistaken for, which errors then say."""
+
+
+def _no_percentage(value: float) -> float:
+    if 10 < value < 1_000:
+        raise ValueError(
+            f"{value:g} is {100 * value:g} % a year; it is a fraction: {value:g} % is {value / 100:g} (to "
+            "keep it silent, write 1e6)"
+        )
+    return value
+
+
+Volatility = Annotated[Number, AfterValidator(_no_percentage), unit("a year, 0.8 is 80 %")]
+"""A standard deviation a year. What looks like a percentage is refused; a huge one means never."""
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:

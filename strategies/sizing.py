@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
-from features.settings import Fraction, Multiple, Settings
+from features.settings import Fraction, Multiple, Settings, Volatility
 
 _FUZZ = 1e-6  # of one increment: what sums and products of binary floats lose
 
@@ -17,7 +17,7 @@ class SizingSettings(Settings):
 
     risk_fraction: Fraction | None = Field(default=0.005, gt=0, lt=1)
     """Share of equity lost if the stop is hit (fixed fractional)."""
-    volatility_target: Fraction | None = Field(default=0.4, gt=0, le=1e9)
+    volatility_target: Volatility | None = Field(default=0.4, gt=0, le=1e9)
     """Volatility a year that the position may bring to equity (0.4 is 40 %)."""
     kelly_fraction: Fraction | None = Field(default=0.25, gt=0, le=1)
     """Share of the Kelly bet on the calibrated probabilities."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from features import checks
 from features.causal import CausalFilter, Params, State
 from features.fitting import warn_fit
-from features.settings import Fraction, Settings
+from features.settings import Fraction, Settings, Volatility
 from features.table import FeatureTable
 
 _YEAR = 365 * 86_400 * 10**9  # ns; crypto markets never close
@@ -24,9 +24,9 @@ class GateSettings(Settings):
     """Risk goes off above this quantile of the training span's forecasts."""
     on_quantile: Fraction = Field(default=0.85, gt=0, lt=1)
     """Risk comes back below this quantile of the training span's forecasts."""
-    off_annualised: Fraction | None = Field(default=None, gt=0, le=1e9)
+    off_annualised: Volatility | None = Field(default=None, gt=0, le=1e9)
     """A volatility a year (0.8 is 80 %) that takes the place of ``off_quantile``; give both or neither."""
-    on_annualised: Fraction | None = Field(default=None, gt=0, le=1e9)
+    on_annualised: Volatility | None = Field(default=None, gt=0, le=1e9)
     """A volatility a year (0.8 is 80 %) that takes the place of ``on_quantile``; give both or neither."""
 
     @model_validator(mode="after")

@@ -83,6 +83,10 @@ def _problems(*overrides: str) -> list[str]:
             "regime.hysteresis.enter=60",
             "regime.hysteresis.enter: must be at most 1 (got 60); it is a fraction",
         ),
+        (
+            "gate={on_annualised=60, off_annualised=80}",
+            "gate.off_annualised: 80 is 8000 % a year; it is a fraction: 80 % is 0.8",
+        ),
         ("strategies.grid.levels=true", "strategies.grid.levels: Input should be a valid integer (got True)"),
         ("strategies.grid.levels='4'", "strategies.grid.levels: Input should be a valid integer (got '4')"),
         ("risk.exposure_cap=true", "risk.exposure_cap: Input should be a valid number (got True)"),

@@ -70,7 +70,7 @@ def test_a_filled_level_is_answered_by_the_order_that_closes_it():
 def test_every_fill_is_a_maker_and_inventory_stays_bounded():
     rng = np.random.default_rng(5)
     prices = np.round(100 + 1.5 * np.sin(np.arange(300) / 9) + 0.4 * rng.standard_normal(300), 1).tolist()
-    greedy = SizingSettings(risk_fraction=None, volatility_target=50.0, kelly_fraction=None)
+    greedy = SizingSettings(risk_fraction=None, volatility_target=1e6, kelly_fraction=None)
     shape = {"fair_half_life": 30.0, "levels": 3, "break_levels": 50.0, "skew": 0.5, "sizing": greedy}
     settings = GRID.model_copy(update=shape)
     played = play(settings, prices, chop, risk=RiskSettings(exposure_cap=0.3))

@@ -53,7 +53,7 @@ def test_nothing_is_added_while_the_other_desks_quotes_may_still_fill(jump):
     # Trend begins at the fourth close: the grid's cancels take 5 ms, and the jump comes while they travel.
     jumped = START + 4 * S + S // 10 + 2_000_000
     data = [*quotes(instrument, prices), tick(jump, jumped), tick(100.0, jumped + 1_500_000)]
-    most = SizingSettings(risk_fraction=None, volatility_target=50.0, kelly_fraction=None)
+    most = SizingSettings(risk_fraction=None, volatility_target=1e6, kelly_fraction=None)
     both = [MOMENTUM.model_copy(update={"sizing": most}), GRID.model_copy(update={"sizing": most})]
 
     def says(i):
