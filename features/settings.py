@@ -69,7 +69,7 @@ Probability = Annotated[Number, unit("probability, 0.05 is 5 %")]
 
 
 def _no_percentage(value: float) -> float:
-    if 10 < value < 1_000:
+    if 10 < value < 500:
         raise ValueError(
             f"{value:g} is {100 * value:g} % a year; it is a fraction: {value:g} % is {value / 100:g} (to "
             "keep it silent, write 1e6)"
