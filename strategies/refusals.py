@@ -38,13 +38,15 @@ class Backoff:
         Bars in a row with a refusal and nothing accepted.
     left : int
         Bars still to wait.
+    told : bool
+        Whether the last word since the last bar was a refusal.
     reason : str
         The last refusal, in short.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._refused = self._accepted = False
+        self._refused = self._accepted = self.told = False
         self.count = 0
         self.left = 0
         self.reason = ""
@@ -54,22 +56,18 @@ class Backoff:
         """Whether nothing is to be asked for at this bar."""
         return self.left > 0
 
-    @property
-    def told(self) -> bool:
-        """Whether something was refused since the last bar, and nothing accepted."""
-        return self._refused and not self._accepted
-
     def refused(self, reason: str) -> None:
         """An order was refused."""
-        self._refused, self.reason = True, short_reason(reason)
+        self._refused = self.told = True
+        self.reason = short_reason(reason)
 
     def accepted(self) -> None:
         """An order was accepted, changed or filled."""
-        self._accepted = True
+        self._accepted, self.told = True, False
 
     def reset(self) -> None:
         """What was refused concerns nothing any more."""
-        self._refused = self._accepted = False
+        self._refused = self._accepted = self.told = False
         self.count, self.left, self.reason = 0, 0, ""
 
     def bar(self) -> None:
@@ -81,13 +79,14 @@ class Backoff:
             self.left = min(2 ** (self.count - 1), self._most) - 1
         elif self.left:
             self.left -= 1
-        self._refused = self._accepted = False
+        self._refused = self._accepted = self.told = False
 
     def save(self) -> dict[str, Any]:
         """Memory as JSON values."""
         return {
             "refused": self._refused,
             "accepted": self._accepted,
+            "told": self.told,
             "count": self.count,
             "left": self.left,
             "reason": self.reason,
@@ -96,6 +95,7 @@ class Backoff:
     def load(self, memory: dict[str, Any]) -> None:
         """Continue from what ``save`` gave."""
         self._refused, self._accepted = bool(memory["refused"]), bool(memory["accepted"])
+        self.told = bool(memory["told"])
         self.count, self.left, self.reason = int(memory["count"]), int(memory["left"]), memory["reason"]
 
 

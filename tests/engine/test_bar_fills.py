@@ -70,8 +70,9 @@ def test_a_market_order_fills_at_the_open_of_the_bar_that_follows_or_worse(
     assert len(market) > 50
     late = 0
     for fill in market.itertuples():
-        follows = bars[bars["opened"] >= fill.ts_asked].iloc[0]
-        assert fill.ts == follows["opened"] + LATENCY
+        follows = bars[bars["opened"] >= fill.ts_asked - LATENCY].iloc[0]
+        # An exit may first wait for the cancel of the stop that could close the same position.
+        assert fill.ts - int(follows["opened"]) in (LATENCY, 2 * LATENCY)
         worse = fill.side * (fill.price - follows["open"])
         assert -1e-9 <= worse <= TICK + 1e-9  # a tick for what is more than a quarter of the bar
         late += follows["opened"] > fill.ts_asked
@@ -126,7 +127,9 @@ def test_at_the_close_only_if_asked_and_the_run_says_so(
     market = fills[(fills["type"] == "market") & (fills["held"] == 0)]
     assert len(market) > 50
     for fill in market.itertuples():
-        (decided,) = bars["close"][bars["closed"] == fill.ts_asked]
+        closed = bars[bars["closed"] <= fill.ts_asked].iloc[-1]
+        assert fill.ts_asked - int(closed["closed"]) in (0, LATENCY)
+        decided = closed["close"]
         assert fill.ts == fill.ts_asked + LATENCY
         assert -1e-9 <= fill.side * (fill.price - decided) <= TICK + 1e-9
     assert any("venue.bar_fills = 'close'" in warning for warning in figures["warnings"])

@@ -185,7 +185,8 @@ def test_a_broken_data_file_is_named(
     sets += ["--set", f"train.bundles={tmp_path / 'bundles'}"] if command == "train" else []
     assert _run(command, file, *sets) == 2
     said = capsys.readouterr().err
-    assert f"{trades}: no whole Parquet file" in said
+    assert str(trades) in said
+    assert "remove it and import its data again" in said
     assert "Traceback" not in said
 
 

@@ -79,7 +79,7 @@ class _Turns:
     entries = 0
 
     def decide(self, view: Any) -> Decision:
-        if view.orders:
+        if any(order.role != "stop" for order in view.orders):
             return Decision("none", "waits")
         if view.position:
             return Decision("exit", "", (Place("exit", -1, view.position, reduce_only=True),))
@@ -88,8 +88,11 @@ class _Turns:
             return Decision("none", "done")
         return Decision("enter", "", (Place("entry", 1, 3.333),))
 
-    def protect(self, *_args: Any) -> tuple[()]:
-        return ()
+    def stop_price(self, position: float, entry_price: float) -> float:
+        return 0.5 * entry_price
+
+    def stopped(self, ts: int) -> None:
+        raise AssertionError("no price comes near the stop")
 
 
 @pytest.mark.parametrize(

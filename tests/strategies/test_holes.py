@@ -34,8 +34,11 @@ class Script:
         wanted = self.script.get(int(view.features[0]), ())
         return Decision("act", "script", tuple(wanted(view) if callable(wanted) else wanted))
 
-    def protect(self, position, entry_price, orders):
-        return ()
+    def stop_price(self, position, entry_price):
+        return entry_price * (0.5 if position > 0 else 1.5)  # out of reach
+
+    def stopped(self, ts):
+        raise AssertionError("no price comes near the stop")
 
     def save(self):
         return {}
@@ -80,7 +83,7 @@ BUY = (Place("entry", 1, 1.0),)
 def test_a_market_order_waits_for_the_first_price_after_a_hole(holes, at, price):
     played, _ = run({3: BUY}, holes)
     assert fills(played) == [(at, 1, 1.0, pytest.approx(price))]
-    (order,) = played.orders
+    order = played.orders[0]  # after it comes the stop
     waited = at - LATENCY - close(3)
     assert played.trader.held == ({str(order.client_order_id): waited} if waited else {})
 
@@ -124,4 +127,4 @@ def test_nothing_fills_after_the_last_price():
     (order,) = played.trader.unsent()
     assert order.status.name == "INITIALIZED"
     assert played.trader.held == {str(order.client_order_id): -1}
-    assert [o.pending for o in policy.seen[-1]] == [True]
+    assert [o.pending for o in policy.seen[-1] if o.role == "exit"] == [True]
