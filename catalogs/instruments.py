@@ -20,9 +20,11 @@ from features.settings import Settings, Time, format_time, unit
 
 type Instrument = CryptoPerpetual | CurrencyPair
 
-_Positive = Annotated[Decimal, Field(gt=0, le=1e15)]
-_Fee = Annotated[Decimal, Field(gt=-0.01, lt=0.01), unit("fraction of notional, 0.0005 is 5 bps")]
-_Fraction = Annotated[Decimal, Field(ge=0, lt=1), unit("fraction, 0.05 is 5 %")]
+_Positive = Annotated[Decimal, Field(gt=0, le=1e15, decimal_places=28)]
+_Fee = Annotated[
+    Decimal, Field(gt=-0.01, lt=0.01, decimal_places=12), unit("fraction of notional, 0.0005 is 5 bps")
+]
+_Fraction = Annotated[Decimal, Field(ge=0, lt=1, decimal_places=12), unit("fraction, 0.05 is 5 %")]
 
 
 class InstrumentBase(Settings):

@@ -42,7 +42,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 _MOST_FITS = 10_000
 _MOST_FEE = Decimal("0.01")
-Fee = Annotated[Decimal, unit("fraction of notional, 0.0005 is 5 bps")]
+Fee = Annotated[Decimal, Field(decimal_places=12), unit("fraction of notional, 0.0005 is 5 bps")]
 
 
 class StreamSettings(Settings):
@@ -179,7 +179,9 @@ class VenueSettings(Settings):
     """Of orders that took."""
     latency: Duration = default("5ms", most="1m")
     """From sending an order, a change or a cancellation to its arrival at the venue."""
-    default_leverage: Annotated[Decimal, unit("times")] = Field(default=Decimal(10), gt=0, le=1_000_000)
+    default_leverage: Annotated[Decimal, unit("times")] = Field(
+        default=Decimal(10), gt=0, le=1_000_000, decimal_places=12
+    )
     """Leverage that the venue's margin is computed with."""
     queue_position: bool = True
     """Whether limit orders wait until trades have gone through what stood before them at their price; bars

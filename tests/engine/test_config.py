@@ -98,6 +98,11 @@ def _problems(*overrides: str) -> list[str]:
             "venue.taker_fee=5",
             "venue.taker_fee: 5 is not between -0.01 and 0.01; a fee is a fraction of notional (5 bps",
         ),
+        (
+            "venue.taker_fee=1e-300",
+            "venue.taker_fee: Decimal input should have no more than",
+        ),
+        ("venue.default_leverage=1e-300", "venue.default_leverage: Decimal input should have no more than"),
         ("venue.taker_fee=0.05", "venue.taker_fee: 0.05 is not between"),
         ("risk.exposure_cap=nan", "risk.exposure_cap: Input should be a finite number (got nan)"),
         ("risk.exposure_cap=inf", "risk.exposure_cap: Input should be a finite number (got inf)"),

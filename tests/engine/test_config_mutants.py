@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import small_market
 import tomli_w
-from mutants import Mutant, mutants, sample
+from config_mutants import Mutant, mutants, sample
 
 from catalogs.synth import SynthSettings, synthesize
 from engine.config import RunConfig, settings_from, to_toml
