@@ -253,10 +253,19 @@ class Trader:
         name = ClientOrderId(order_id)
         total = Quantity(quantity, instrument.size_precision)
         level = Price(price, instrument.price_precision)
-        if role == "stop":
-            self._send(lambda: self._host.modify_order(name, quantity=total, trigger_price=level))
-        else:
-            self._send(lambda: self._host.modify_order(name, quantity=total, price=level))
+        field = "trigger_price" if role == "stop" else "price"
+
+        def change() -> None:
+            order = self._host.cache.order(name)
+            if order is not None and (order.quantity, getattr(order, field, None)) == (total, level):
+                # Nautilus resized it at a fill and has not told yet: it refuses to modify nothing.
+                self._desk_of[order_id].on_updated(order_id, quantity, price)
+            elif role == "stop":
+                self._host.modify_order(name, quantity=total, trigger_price=level)
+            else:
+                self._host.modify_order(name, quantity=total, price=level)
+
+        self._send(change)
 
     def cancel(self, order_id: str) -> None:
         """Have an order cancelled: at once where the venue has it, for that needs no price."""

@@ -89,7 +89,8 @@ class RoughVenue:
             market=self._factory("market"), limit=self._factory("limit"), stop_market=self._factory("stop")
         )
         self.cache = SimpleNamespace(
-            order=lambda key: SimpleNamespace(is_closed=self.book[str(key)].closed), quote=lambda _: 1
+            order=lambda key: SimpleNamespace(is_closed=self.book[str(key)].closed, quantity=None),
+            quote=lambda _: 1,
         )
         free = SimpleNamespace(as_double=lambda: EQUITY)
         account = SimpleNamespace(balance_free=lambda _: free)
