@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONHASHSEED ?= 0
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-mutants lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 13))' || \
@@ -22,6 +22,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-mutants: $(STAMP)
+	$(BIN)/python -m pytest -m mutants
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

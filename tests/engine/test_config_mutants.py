@@ -149,7 +149,7 @@ def _without_none(value: Any) -> Any:
     return [_without_none(v) for v in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
+@pytest.mark.mutants
 def test_no_mutant_ends_in_a_traceback_a_timeout_or_all_memory(tmp_path: Path) -> None:
     ticks = tmp_path / "ticks"
     quiet = {"seed": 3, "duration": "13m", "spot": True, "levels": 5, "rate": 0.1, "funding_interval": "5m"}
