@@ -235,6 +235,7 @@ def test_bundles_trained_again_are_others(root, tmp_path):
     )
 
 
+@pytest.mark.slow  # a race with the start of a process: on a loaded machine it has been lost
 @pytest.mark.parametrize(("number", "delay"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.1)])
 def test_a_signal_before_the_session_runs_ends_it_without_a_trace(root, tmp_path, number, delay):
     known = set((root / "runs").glob("*"))
