@@ -12,19 +12,20 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Beaufort needs Python 3.13 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m engine.compiling
 	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/python -m engine.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m slow
 
 test-mutants: $(STAMP)
-	$(BIN)/python -m pytest -m mutants
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m mutants
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -80,7 +80,8 @@ def with_room(tape: Tape, rows: int) -> Tape:
     if len(tape.deltas) - tape.used[0] >= rows:
         return tape
     longer = np.empty(2 * len(tape.deltas) + rows, DELTA)
-    longer[: tape.used[0]] = tape.deltas[: tape.used[0]]
+    for i in range(tape.used[0]):  # row by row: slices cost seconds to compile
+        longer[i] = tape.deltas[i]
     return Tape(longer, tape.used)
 
 

@@ -244,7 +244,8 @@ def simulate_flow(
 @njit(cache=True)
 def _longer(rows: np.ndarray) -> np.ndarray:
     longer = np.empty(2 * len(rows), rows.dtype)
-    longer[: len(rows)] = rows
+    for i in range(len(rows)):
+        longer[i] = rows[i]
     return longer
 
 

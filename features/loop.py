@@ -112,7 +112,9 @@ def advance(
             at = filled[0]
             if at == history.shape[1]:  # make room: the last window of bars moves to the front
                 for j in range(history.shape[0]):
-                    history[j, :window] = history[j, at - window :].copy()
+                    for kept in range(window):  # element by element: slices cost seconds to compile
+                        for c in range(history.shape[2]):
+                            history[j, kept, c] = history[j, at - window + kept, c]
                 at = window
             for j in range(history.shape[0]):
                 if j < streams:
@@ -187,7 +189,9 @@ def _marks(bar, ts, length, last, mark, ranges, moments, quotes):  # type: ignor
     quotes[bar, 6] = ranges[of, _HIGHEST]
     quotes[bar, 7] = ts - moments[of, _LOW_AT]
     quotes[bar, 8] = ts - moments[of, _HIGH_AT]
-    ranges[:] = np.nan
+    for of in range(ranges.shape[0]):
+        for c in range(ranges.shape[1]):
+            ranges[of, c] = np.nan
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)

@@ -456,8 +456,10 @@ def _run(xs, prior, seen, transition, whiten, offset, log_det, regime, scaler, c
             for s in range(k):
                 posterior[s] /= total
         else:
-            posterior[:] = prior
-        out[t] = 0.0
+            for s in range(k):  # one by one: slices cost seconds to compile
+                posterior[s] = prior[s]
+        for s in range(len(out[t])):
+            out[t, s] = 0.0
         for s in range(k):
             out[t, regime[s]] += posterior[s]
         for s in range(k):
