@@ -189,7 +189,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
                 (result,) = node.run()
                 failures = guard.failures
             except RuntimeError as error:
-                result, failures = None, [*guard.failures, str(error)]
+                result, failures = None, [*guard.failures, _plainly(str(error), reached[0])]
             wall = time.perf_counter() - began
         cache = node.get_engine_cache(config.name)
         orders = order_rows(cache, conductor.trader) if result else []
@@ -225,6 +225,17 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         dust,
         guard.traces,
     )
+
+
+def _plainly(failure: str, reached: int) -> str:
+    """What Nautilus stopped at, with what to do about it where that is known."""
+    if failure.startswith("Funding settlement failed"):
+        return (
+            f"{failure}, after the bar at {format_time(reached)}: a position was held, and there was neither "
+            "a mark price nor a book to pay on; import mark prices and set mark = true for its stream, "
+            "or end the span before"
+        )
+    return failure
 
 
 def _refuse_idle(market: Market, models: Models) -> None:

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -375,10 +376,12 @@ class Trader:
         net = sum(position.signed_qty for position in positions)
         if net:
             side = OrderSide.SELL if net > 0 else OrderSide.BUY
-            quantity = Quantity(abs(net), self._c.instrument.size_precision)
-            tags = [LIQUIDATION, LIQUIDATION]
-            order = self._host.order_factory.market(self._iid, side, quantity, reduce_only=True, tags=tags)
-            self._send(lambda: self._host.submit_order(order))
+            spec, make = next(iter(desks)).config.spec, self._host.order_factory.market
+            for piece in spec.closing(abs(net), ended.price, alone=True, resting=False):
+                quantity = Quantity(piece, self._c.instrument.size_precision)
+                tags = [LIQUIDATION, LIQUIDATION]
+                order = make(self._iid, side, quantity, reduce_only=True, tags=tags)
+                self._send(partial(self._host.submit_order, order))
 
     # -- what the venue says ---------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A run whose instrument loses its book for a while: nothing is opened or closed there, and it says so."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.backtest import run_backtest
 from engine.config import RunConfig
 from engine.errors import BeaufortError
 from engine.report.run_folder import read_run
+from engine.training import train
 
 LOST, BACK = SPLIT + 3 * MINUTE, SPLIT + 6 * MINUTE
 
@@ -73,3 +75,28 @@ def test_a_span_without_any_book_fails(trained: RunConfig, gap: Path, tmp_path: 
     config = config.model_copy(update={"backtest": span})
     with pytest.raises(BeaufortError, match="no price at any bar of the span"):
         run_backtest(config, "replay", quiet=True)
+
+
+def test_funding_that_nothing_can_be_paid_on_ends_the_run_with_what_to_do(gap: Path, tmp_path: Path) -> None:
+    without = tmp_path / "market"
+    shutil.copytree(gap, without)
+    shutil.rmtree(without / "data" / "mark_prices")
+    config = small_market.config(
+        without,
+        tmp_path,
+        "data.streams.perp.mark=false",
+        'features=["book_imbalance_5"]',
+        "strategies.momentum.horizon=600",
+        "strategies.momentum.cooldown=0",
+        "strategies.momentum.regimes=['chop']",
+        "strategies.momentum.entry_probability=0.05",
+        "strategies.grid.regimes=['trend']",
+    )
+    train(config)
+    with pytest.raises(BeaufortError, match="import mark prices and set mark = true") as stopped:
+        run_backtest(config, "replay", quiet=True)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert str(folder) in str(stopped.value)
+    run = read_run(folder)
+    assert not run.manifest["complete"]
+    assert run.equity["position"].to_numpy()[-1] != 0
