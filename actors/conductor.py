@@ -14,8 +14,8 @@ from nautilus_trader.trading import Strategy
 
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
-from features.messages import BarState, Forecast, RegimeState, VolatilityState
-from strategies import Trader, TraderConfig
+from actors.trader import Trader, TraderConfig
+from core.messages import BarState, Forecast, RegimeState, VolatilityState
 from strategies.account import Marks
 
 _NAME = StrategyId("Beaufort-001")

@@ -14,7 +14,7 @@ from typing import Any
 from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
-from features.messages import REGIMES, RegimeState, RiskState, VolatilityState
+from core.messages import REGIMES, RegimeState, RiskState, VolatilityState
 from strategies.account import Account, Liquidation, Marks
 from strategies.governor import DrawdownGovernor
 

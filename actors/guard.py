@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from features.errors import PartError
+from core.errors import PartError
 
 
 class RunGuard:

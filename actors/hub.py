@@ -18,11 +18,11 @@ from nautilus_trader.model import BarType, BookType, InstrumentId
 
 from actors.conductor import Conductor, ConductorConfig
 from actors.records import code, delta_reader, pack, quote_reader, trade_reader
+from core.causal import State
+from core.events import EVENT, LAST, EventKind, sort_events, split_at
+from core.messages import SeriesValue
 from features.bars import BarSpec, DollarBars, VolumeBars
-from features.causal import State
-from features.events import EVENT, LAST, EventKind, sort_events, split_at
 from features.kernel import FeatureKernel
-from features.messages import SeriesValue
 
 
 class Online(Protocol):

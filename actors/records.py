@@ -10,7 +10,7 @@ from typing import Any
 
 from nautilus_trader.model import AggressorSide, BookAction, OrderSide
 
-from features.events import EVENT, LAST, EventKind
+from core.events import EVENT, LAST, EventKind
 
 Append = Callable[[bytes], None]
 Fail = Callable[[], None]

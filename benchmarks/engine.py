@@ -25,11 +25,11 @@ from nautilus_trader.model import ActorId, BookType, InstrumentId
 
 from actors.guard import RunGuard
 from benchmarks.markets import market
-from engine.assembly import Mode, assemble
-from engine.backtest import node_config, played_feeds
 from engine.bundles import Models
 from engine.pipeline import Market
-from engine.runs import RunLogs
+from engine.sessions.assembly import Mode, assemble
+from engine.sessions.backtest import node_config, played_feeds
+from engine.sessions.runs import RunLogs
 
 MINUTES, RATE, ROUNDS = 30, 8.0, 9
 

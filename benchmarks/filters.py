@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from features.causal import CausalFilter
-from features.messages import REGIMES
+from core.causal import CausalFilter
+from core.messages import REGIMES
 from regimes.hmm import HmmFilter
 from volatility.egarch import EgarchFilter, shock_moments
 

@@ -12,8 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from core.events import EVENT, LAST, EventKind
 from features.bars import ClockBars
-from features.events import EVENT, LAST, EventKind
 from features.kernel import FeatureKernel, StreamSpec
 
 FEATURES = (
@@ -30,7 +30,7 @@ import time
 start = time.perf_counter()
 import numpy as np
 from benchmarks.kernel import kernel
-from features.events import EVENT
+from core.events import EVENT
 kernel().run(np.zeros(1, EVENT))
 print(time.perf_counter() - start)
 """

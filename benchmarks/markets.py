@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from catalogs.synth import SynthSettings, synthesize
+from catalogs.synthetic.writing import SynthSettings, synthesize
+from core.settings import format_time, parse_time
 from engine.config import RunConfig, load_config
 from engine.pipeline import Market
-from engine.training import train
-from features.settings import format_time, parse_time
+from engine.research.training import train
 
 _CONFIG = Path(__file__).with_name("pipeline.toml")
 _TRAINING, _TRADED = parse_time("2026-01-04"), parse_time("2026-01-05")

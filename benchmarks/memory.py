@@ -23,7 +23,7 @@ def _child(folder: Path, hours: int) -> float:
 
 def _play(folder: Path, hours: int) -> float:
     from benchmarks.markets import market
-    from engine.backtest import play
+    from engine.sessions.backtest import play
 
     if hours == 0:
         for each in _HOURS:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from catalogs.imports.mapping import MappingError
 from catalogs.instruments import CONTRACT, Instrument, changes
 from catalogs.layout import SCHEMAS, file_range, files, folder, identifiers
-from catalogs.mapping import MappingError
 from catalogs.reader import History, read_definitions
-from features.settings import format_time
+from core.settings import format_time
 
 
 def merge_definitions(catalog: Path, new: Iterable[Instrument]) -> tuple[History, list[Instrument]]:

@@ -16,7 +16,7 @@ from nautilus_trader.model import (
 )
 from pydantic import Field, field_validator, model_validator
 
-from features.settings import Settings, Time, format_time, unit
+from core.settings import Settings, Time, format_time, unit
 
 type Instrument = CryptoPerpetual | CurrencyPair
 

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from nautilus_trader.persistence import ParquetDataCatalog
 
-from catalogs.datafiles import DataFile, RowGroup
+from catalogs.imports.datafiles import DataFile, RowGroup
 from catalogs.instruments import Instrument
 from catalogs.layout import F_LAST, SCHEMAS, DataType, codes, files, flat, identifiers, times, to_float
+from core.events import EVENT, LAST, EventKind, sort_events
+from core.table import FeatureTable
 from features.bars import bar_events
-from features.events import EVENT, LAST, EventKind, sort_events
-from features.table import FeatureTable
 
 TRADE = np.dtype([("ts_event", "i8"), ("ts_init", "i8"), ("price", "f8"), ("size", "f8"), ("side", "i1")])
 FUNDING = np.dtype(

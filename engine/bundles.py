@@ -21,11 +21,11 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from engine.errors import BeaufortError
+from core.causal import CausalFilter, load_filter
+from core.errors import BeaufortError
+from core.settings import Settings, Time, format_time, parse_time
 from engine.identity import Window, short_hash
 from engine.stages import Stage, Validity
-from features.causal import CausalFilter, load_filter
-from features.settings import Settings, Time, format_time, parse_time
 
 FORMAT = 2
 _VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.errors import BeaufortError
+from core.errors import BeaufortError
 
 _Handler = Callable[[argparse.Namespace], int | None]
 
@@ -204,10 +204,10 @@ def _config_show(arguments: argparse.Namespace) -> None:
 
 
 def _config_schema(arguments: argparse.Namespace) -> None:
-    from catalogs.mapping import ImportMapping
-    from catalogs.synth_settings import SynthSettings
+    from catalogs.imports.mapping import ImportMapping
+    from catalogs.synthetic.settings import SynthSettings
     from engine.config import RunConfig
-    from engine.schema import schema
+    from engine.config.schema import schema
 
     model = ImportMapping if arguments.mapping else SynthSettings if arguments.synth else RunConfig
     print(json.dumps(schema(model), indent=1))
@@ -220,13 +220,13 @@ def _completion(arguments: argparse.Namespace) -> None:
 
 
 def _kinds(_arguments: argparse.Namespace) -> None:
-    from engine.schema import list_kinds
+    from engine.config.schema import list_kinds
 
     print(list_kinds())
 
 
 def _data_import(arguments: argparse.Namespace) -> int:
-    from catalogs.importing import ImportMapping, run_import
+    from catalogs.imports.importing import ImportMapping, run_import
     from engine.config import load_settings
     from engine.progress import meter, wide
 
@@ -252,7 +252,7 @@ def _data_import(arguments: argparse.Namespace) -> int:
 
 
 def _data_synth(arguments: argparse.Namespace) -> None:
-    from catalogs.synth import SynthSettings, synthesize
+    from catalogs.synthetic.writing import SynthSettings, synthesize
     from engine.config import load_settings, settings_from
     from engine.progress import meter, wide
 
@@ -269,7 +269,7 @@ def _data_synth(arguments: argparse.Namespace) -> None:
 
 
 def _data_check(arguments: argparse.Namespace) -> int:
-    from catalogs.check import check_catalog
+    from catalogs.checks.check import check_catalog
     from engine.progress import meter, wide
 
     with meter("check"):
@@ -287,7 +287,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    from engine.starter import starter
+    from engine.config.starter import starter
 
     if arguments.out is not None and _output(arguments.out).exists():
         raise BeaufortError(f"--out {arguments.out}: is there already, and is not overwritten")
@@ -304,7 +304,7 @@ def _features(arguments: argparse.Namespace) -> None:
     from engine.progress import meter
 
     if arguments.list:
-        from engine.schema import list_features
+        from engine.config.schema import list_features
 
         print(list_features())
         return
@@ -326,7 +326,7 @@ def _features(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from engine.training import train
+    from engine.research.training import train
 
     config = _load(arguments)
     folders = train(config, _say)
@@ -335,8 +335,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
-    from engine.backtest import run_backtest
-    from engine.report import all_refused, print_summary, summary, write_report
+    from engine.reports import all_refused, print_summary, summary, write_report
+    from engine.sessions.backtest import run_backtest
 
     folder, complete = run_backtest(_load(arguments), arguments.mode)
     result = summary(folder)
@@ -356,7 +356,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from engine.report import print_summary, summary, write_report
+    from engine.reports import print_summary, summary, write_report
 
     result = summary(arguments.run_folder)
     path = write_report(arguments.run_folder)
@@ -368,8 +368,8 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from engine.evaluation import evaluate
-    from engine.report import print_evaluation, write_evaluation
+    from engine.reports import print_evaluation, write_evaluation
+    from engine.research.evaluation import evaluate
 
     config = _load(arguments)
     if arguments.seeds < 0:
@@ -378,7 +378,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     results = evaluate(config, _say, seeds=arguments.seeds)
     write_evaluation(results, out)
     if arguments.json:
-        from engine.report import jsonable
+        from engine.reports import jsonable
 
         _print_json(jsonable(results))
     else:
@@ -387,7 +387,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from engine.audit import audit_config, print_audit
+    from engine.research.audit import audit_config, print_audit
 
     result = audit_config(_load(arguments), arguments.cuts, _say)
     if arguments.json:
@@ -398,7 +398,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _live(arguments: argparse.Namespace) -> int:
-    from engine.live import run_live
+    from engine.sessions.live import run_live
 
     seconds = arguments.seconds
     if seconds is not None and not 0 < seconds < math.inf:

@@ -7,11 +7,11 @@ largest, of the feature kernel and of the synthetic market, take half a minute t
 import tempfile
 from pathlib import Path
 
-from catalogs.synth import synthesize
-from catalogs.synth_settings import SynthSettings
+from catalogs.synthetic.settings import SynthSettings
+from catalogs.synthetic.writing import synthesize
+from core.settings import format_time
 from engine.config import RunConfig
 from engine.pipeline import Market
-from features.settings import format_time
 
 
 def compile_loops() -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from catalogs.reader import Stream
+from core import ROOMS
+from core.settings import Settings
 from engine.config import RunConfig
 from features.registry import Need, choose
-from features.settings import Settings
 
 _FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stays valid until replaced
-_ROOMS = ("features", "regimes", "volatility", "strategies")  # where models and their features come from
+_ROOMS = set(ROOMS) - {"catalogs", "actors", "engine"}  # where models and their features come from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,11 @@ def code(config: RunConfig) -> dict[str, str]:
         for name, part in parts.items()
         if part is not None
     }
-    return {"features": _code("features.kernel", "features.bars"), "fit": _code("engine.fits"), **found}
+    return {
+        "features": _code("features.kernel", "features.bars"),
+        "fit": _code("engine.research.fits"),
+        **found,
+    }
 
 
 def _code(*modules: str) -> str:

@@ -18,17 +18,17 @@ import numpy as np
 from catalogs.instruments import CONTRACT, Instrument, changes
 from catalogs.layout import SCALE, DataType
 from catalogs.reader import Catalog, SeriesRef, Stream
+from core.contract import Contract
+from core.errors import BeaufortError
+from core.events import sort_events
+from core.settings import format_time
+from core.table import FeatureTable
 from engine.bundles import Models, load_models
 from engine.config import RunConfig
-from engine.errors import BeaufortError
 from engine.identity import bar_identity, first_start, identity, needed_streams, read_features
 from engine.spans import recorded, require_data, slack
 from features.bars import bar_events
-from features.contract import Contract
-from features.events import sort_events
 from features.kernel import FeatureKernel, StreamSpec
-from features.settings import format_time
-from features.table import FeatureTable
 
 _CHUNK = 600 * 10**9  # ns of market time in memory at once
 

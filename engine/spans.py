@@ -2,9 +2,9 @@
 
 from catalogs.layout import DataType
 from catalogs.reader import Catalog
+from core.errors import BeaufortError
+from core.settings import format_duration, format_time
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from features.settings import format_duration, format_time
 
 _DAY = 86_400 * 10**9
 _MINUTE = 60 * 10**9

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.causal import CausalFilter, State
-from features.table import FeatureTable
+from core.causal import CausalFilter, State
+from core.table import FeatureTable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from nautilus_trader.model import ActorId, TraderId
 
 from catalogs.instruments import Instrument
 from catalogs.reader import Catalog
+from core.errors import BeaufortError
 from engine.config import LiveSettings
-from engine.errors import BeaufortError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numba
 import numpy as np
 from pydantic import Field, field_validator
 
-from features.contract import COIN, Contract, value, volume
-from features.events import EVENT, EventKind
-from features.settings import Duration, Number, Settings, default, format_duration, unit
+from core.contract import COIN, Contract, value, volume
+from core.events import EVENT, EventKind
+from core.settings import Duration, Number, Settings, default, format_duration, unit
 
 _FUZZ = 1e-12  # of a bar's size: ten trades of 0.01 are a bar of 0.1, though not as floats
 _TRADES = (int(EventKind.TRADE_BUY), int(EventKind.TRADE))
@@ -61,7 +61,7 @@ class _EventBars(_Bars):
 
 
 class VolumeBars(_EventBars):
-    """A bar whenever ``size`` of the base currency (``features.contract``) has been traded."""
+    """A bar whenever ``size`` of the base currency (``core.contract``) has been traded."""
 
     kind: Literal["volume"] = "volume"
     by_value: ClassVar[bool] = False
@@ -71,7 +71,7 @@ class VolumeBars(_EventBars):
 
 
 class DollarBars(_EventBars):
-    """A bar whenever ``size`` of the quote currency (``features.contract``) has been traded."""
+    """A bar whenever ``size`` of the quote currency (``core.contract``) has been traded."""
 
     kind: Literal["dollar"] = "dollar"
     by_value: ClassVar[bool] = True

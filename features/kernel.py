@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from features.causal import State
-from features.contract import COIN, Contract
-from features.events import EVENT, EventKind
+from core.causal import State
+from core.contract import COIN, Contract
+from core.events import EVENT, EventKind
+from core.settings import format_time
+from core.table import FeatureTable
 from features.loop import CHANGED, MEMORY, SIGN, advance
 from features.registry import Chosen, Need, choose, schema_hash
-from features.settings import format_time
 from features.statistics import STATS, Stat
-from features.table import FeatureTable
 
 LEVELS = 8_192
 """Book levels kept a side; beyond it the farthest are forgotten."""

@@ -12,9 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from core.contract import value, volume
+from core.events import LAST, EventKind
 from features.book import depth, set_level, set_only
-from features.contract import value, volume
-from features.events import LAST, EventKind
 from features.registry import SIGNATURE
 from features.statistics import Stat
 

@@ -29,7 +29,7 @@ import numba
 import numpy as np
 from numba import float64, int64
 
-from features.settings import shown
+from core.settings import shown
 
 Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
 """What data a feature is made of: ``price`` any source, ``book`` the best levels, ``depth`` an L2 book."""

@@ -9,7 +9,7 @@ from enum import IntEnum, auto
 
 class Stat(IntEnum):
     """Columns of a stream's row. Prices in quote units, sizes in base currency whatever a contract stands for
-    (``features.contract``); NaN where never known.
+    (``core.contract``); NaN where never known.
 
     "At close" values carry over bars without events, and so does ``LAST``; sums and counts start anew.
     """

@@ -5,7 +5,7 @@ A new module here that subclasses ``RegimeSettings`` is found by itself.
 
 from typing import Any
 
-from features.settings import import_modules, union_of_kinds
+from core.settings import import_modules, union_of_kinds
 from regimes.base import RegimeSettings
 
 import_modules(__name__, __path__)

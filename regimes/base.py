@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Self
 
-from features.causal import CausalFilter
-from features.messages import REGIMES
-from features.settings import Settings
-from features.table import FeatureTable
+from core.causal import CausalFilter
+from core.messages import REGIMES
+from core.settings import Settings
+from core.table import FeatureTable
 
 POSTERIOR = tuple(f"p_{name}" for name in REGIMES)
 """Filtered probabilities of the regimes: ``p_trend, p_chop, p_stress``."""

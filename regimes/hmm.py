@@ -10,12 +10,12 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
-from features import checks
-from features.causal import Chain, Params, State
-from features.fitting import warn_fit
-from features.messages import REGIMES
-from features.settings import Bars, Count, Number, unit
-from features.table import FeatureTable
+from core import checks
+from core.causal import Chain, Params, State
+from core.fitting import warn_fit
+from core.messages import REGIMES
+from core.settings import Bars, Count, Number, unit
+from core.table import FeatureTable
 from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
 from regimes.naming import NamingSettings, name_states

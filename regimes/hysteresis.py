@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
-from features import checks
-from features.causal import Params, State
-from features.settings import Bars, Probability, Settings
+from core import checks
+from core.causal import Params, State
+from core.settings import Bars, Probability, Settings
 from regimes.base import POSTERIOR
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from features.settings import Multiple, Settings
+from core.settings import Multiple, Settings
 
 
 class NamingSettings(Settings):

@@ -8,10 +8,10 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
-from features import checks
-from features.causal import Chain, Params, State
-from features.settings import Bars, Multiple, Number, unit
-from features.table import FeatureTable
+from core import checks
+from core.causal import Chain, Params, State
+from core.settings import Bars, Multiple, Number, unit
+from core.table import FeatureTable
 from regimes.base import POSTERIOR, RegimeSettings
 from regimes.hysteresis import HysteresisSettings
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from features.messages import REGIMES
-from features.table import FeatureTable
+from core.messages import REGIMES
+from core.table import FeatureTable
 from regimes.hmm import HmmFilter, HmmSettings, Scaler
 
 _DAY = 86_400 * 10**9

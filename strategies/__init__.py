@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from features.settings import import_modules, union_of_kinds
+from core.settings import import_modules, union_of_kinds
 from strategies.desk import DeskConfig
 from strategies.policy import PolicySettings
-from strategies.trader import Trader, TraderConfig
 
 import_modules(__name__, __path__)
 
@@ -41,8 +40,6 @@ __all__ = [
     "DeskConfig",
     "PolicySettings",
     "StrategySettings",
-    "Trader",
-    "TraderConfig",
     "check_owners",
     "union",
 ]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from features.errors import PartError
-from features.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
+from core.errors import PartError
+from core.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies.execution import Execution, Venue
 from strategies.governor import RiskSettings
 from strategies.handover import CLOSED, close_out, leave, only_reduce, stand_down, why_not

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
-from features.causal import Params, State
-from features.messages import RiskState
-from features.settings import Duration, Fraction, Multiple, Number, Settings, default, unit
+from core.causal import Params, State
+from core.messages import RiskState
+from core.settings import Duration, Fraction, Multiple, Number, Settings, default, unit
 
 
 class StopSettings(Settings):

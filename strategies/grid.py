@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from features.settings import Count, Duration, Integer, Multiple, Number, default, unit
+from core.settings import Count, Duration, Integer, Multiple, Number, default, unit
 from strategies.handover import leave
 from strategies.ladder import build_ladder, requote
 from strategies.policy import Cancel, Decision, MarketView, PolicyContext, PolicySettings

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from features.messages import REGIMES
+from core.messages import REGIMES
 from strategies.policy import Cancel, Decision, Intent, MarketView, Place, WorkingOrder
 
 CLOSED = ("halted", "liquidated")

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from features.settings import Bars, Multiple, Probability
+from core.settings import Bars, Multiple, Probability
 from strategies.handover import leave
 from strategies.policy import Decision, MarketView, Place, PolicyContext, PolicySettings
 from strategies.sizing import Sized, rules, smallest

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 from pydantic import Field
 
-from features.messages import REGIMES
-from features.settings import Multiple, Settings
+from core.messages import REGIMES
+from core.settings import Multiple, Settings
 from strategies.governor import RiskSettings
 from strategies.sizing import ContractSpec, SizingSettings
 

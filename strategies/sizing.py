@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
-from features.settings import Fraction, Multiple, Settings, Volatility
+from core.settings import Fraction, Multiple, Settings, Volatility
 
 _FUZZ = 1e-6  # of one increment: what sums and products of binary floats lose
 

@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.causal import CausalFilter, State, copy_state, load_filter, load_state, save_state
+from core.causal import CausalFilter, State, copy_state, load_filter, load_state, save_state
 
 Run = Callable[[Any, State], np.ndarray]
 """Outputs, shape (n, k), of a piece of the input from a state (changed in place)."""

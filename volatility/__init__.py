@@ -5,7 +5,7 @@ A new module here that subclasses ``VolatilitySettings`` is found by itself.
 
 from typing import Any
 
-from features.settings import import_modules, union_of_kinds
+from core.settings import import_modules, union_of_kinds
 from volatility.base import VolatilitySettings
 
 import_modules(__name__, __path__)

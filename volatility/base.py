@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from features import checks
-from features.causal import CausalFilter
-from features.fitting import warn_fit
-from features.settings import Bars, Settings
-from features.table import FeatureTable
-from features.training import Progress
+from core import checks
+from core.causal import CausalFilter
+from core.fitting import warn_fit
+from core.settings import Bars, Settings
+from core.table import FeatureTable
+from learners.training import Progress
 from volatility.scores import realized_variance
 
 _LEAST_MOVES = 100  # returns other than zero, below which the scale of a variance is anybody's guess

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from features.settings import Fraction
-from features.table import FeatureTable
-from features.training import Progress
+from core.settings import Fraction
+from core.table import FeatureTable
+from learners.training import Progress
 from volatility.base import VolatilitySettings, calibrated, training_rows
 from volatility.garch import GarchFilter
 from volatility.scores import qlike, realized_variance

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 import numba
 import numpy as np
 
-from features import checks
-from features.causal import Params, State
-from features.fitting import warn_fit
-from features.table import FeatureTable
-from features.training import Progress
+from core import checks
+from core.causal import Params, State
+from core.fitting import warn_fit
+from core.table import FeatureTable
+from learners.training import Progress
 from volatility.base import (
     NEUTRAL,
     OUTPUTS,

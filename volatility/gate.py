@@ -8,11 +8,11 @@ import numba
 import numpy as np
 from pydantic import Field, model_validator
 
-from features import checks
-from features.causal import CausalFilter, Params, State
-from features.fitting import warn_fit
-from features.settings import Fraction, Settings, Volatility
-from features.table import FeatureTable
+from core import checks
+from core.causal import CausalFilter, Params, State
+from core.fitting import warn_fit
+from core.settings import Fraction, Settings, Volatility
+from core.table import FeatureTable
 
 _YEAR = 365 * 86_400 * 10**9  # ns; crypto markets never close
 

@@ -8,11 +8,11 @@ import numba
 import numpy as np
 from pydantic import Field
 
-from features import checks
-from features.causal import Params, State
-from features.settings import Bars, Count
-from features.table import FeatureTable
-from features.training import Progress
+from core import checks
+from core.causal import Params, State
+from core.settings import Bars, Count
+from core.table import FeatureTable
+from learners.training import Progress
 from volatility.base import (
     NEUTRAL,
     OUTPUTS,

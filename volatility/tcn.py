@@ -6,10 +6,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from features.onnx_window import OnnxWindow
-from features.settings import Count
-from features.table import FeatureTable
-from features.training import (
+from core.settings import Count
+from core.table import FeatureTable
+from learners.onnx_window import OnnxWindow
+from learners.training import (
     Progress,
     TrainingSettings,
     deterministic,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from features.settings import import_modules, union_of_kinds
+from core.settings import import_modules, union_of_kinds
 from strategies.forecasters.base import ForecastSettings
 
 import_modules(__name__, __path__)

@@ -6,11 +6,11 @@ from typing import Annotated, NamedTuple, Self
 import numpy as np
 from pydantic import Field
 
-from features.causal import CausalFilter
-from features.fitting import warn_fit
-from features.settings import Bars, Multiple, Number, Settings, unit
-from features.table import FeatureTable
-from features.training import Progress, time_slices
+from core.causal import CausalFilter
+from core.fitting import warn_fit
+from core.settings import Bars, Multiple, Number, Settings, unit
+from core.table import FeatureTable
+from learners.training import Progress, time_slices
 
 OUTPUTS = ("p_up", "p_down")
 """What every forecaster says: calibrated probabilities that the price ends beyond the threshold; the rest is

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from features.fitting import warn_fit
+from core.fitting import warn_fit
 
 _MOVES = np.array([1.0, 1.0, 0.0])  # up and down, of (up, down, flat)
 _SHAPELESS = 1e-6

@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 from scipy.optimize import OptimizeResult, minimize
 
-from features import checks
-from features.causal import Params, State
-from features.fitting import warn_fit
-from features.settings import Number, unit
-from features.table import FeatureTable
-from features.training import Progress
+from core import checks
+from core.causal import Params, State
+from core.fitting import warn_fit
+from core.settings import Number, unit
+from core.table import FeatureTable
+from learners.training import Progress
 from strategies.forecasters.base import CLASSES, OUTPUTS, ForecastSettings, examples
 from strategies.forecasters.calibration import calibrate
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from features.onnx_window import OnnxWindow
-from features.settings import Bars, Count, Number, unit
-from features.table import FeatureTable
-from features.training import (
+from core.settings import Bars, Count, Number, unit
+from core.table import FeatureTable
+from learners.onnx_window import OnnxWindow
+from learners.training import (
     Progress,
     TrainingSettings,
     deterministic,

@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
-from strategies import TraderConfig
+from actors.trader import TraderConfig
 from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor
 from strategies.sizing import ContractSpec

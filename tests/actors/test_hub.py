@@ -24,12 +24,12 @@ from nautilus_trader.model import (
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.records import delta_reader
+from core.causal import copy_state
+from core.contract import Contract
+from core.events import EVENT, LAST, EventKind, sort_events
+from core.messages import BarState, SeriesValue
 from features.bars import ClockBars, DollarBars, VolumeBars
-from features.causal import copy_state
-from features.contract import Contract
-from features.events import EVENT, LAST, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
-from features.messages import BarState, SeriesValue
 from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, linear_perpetual
 from tests.tiny_engine import tiny_engine

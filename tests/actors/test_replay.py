@@ -9,7 +9,7 @@ from nautilus_trader.model import ActorId
 
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from features.messages import BarState
+from core.messages import BarState
 from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, S, linear_perpetual, quotes
 from tests.tiny_engine import tiny_engine

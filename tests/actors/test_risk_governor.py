@@ -14,7 +14,8 @@ from nautilus_trader.model import BookType, FundingRateUpdate, Money, Price, Ven
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
-from strategies import DeskConfig, TraderConfig
+from actors.trader import TraderConfig
+from strategies import DeskConfig
 from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
 
-from catalogs.check import check_catalog
-from catalogs.importing import run_import
+from catalogs.checks.check import check_catalog
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.layout import SCHEMAS
-from catalogs.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog, SeriesRef, Stream
+from core.errors import BeaufortError
 from engine.config import settings_from
-from engine.errors import BeaufortError
 from tests.catalogs.small_tables import ID, INSTRUMENT, T0
 
 ROWS = 60

@@ -5,7 +5,7 @@ import tomllib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogs.mapping import ImportMapping
+from catalogs.imports.mapping import ImportMapping
 
 MS, SECOND = 1_000_000, 1_000_000_000
 T0 = 1_700_000_000_000  # ms

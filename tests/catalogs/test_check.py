@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from catalogs.check import check_catalog
-from catalogs.detectors import Aggressors
+from catalogs.checks.check import check_catalog
+from catalogs.checks.detectors import Aggressors
 from catalogs.instruments import PerpetualSettings, SpotSettings
 from catalogs.writer import CatalogWriter
 

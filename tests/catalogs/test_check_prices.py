@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from catalogs.check import check_catalog
+from catalogs.checks.check import check_catalog
 from catalogs.instruments import PerpetualSettings
-from catalogs.synth import synthesize
-from catalogs.synth_settings import SynthSettings
+from catalogs.synthetic.settings import SynthSettings
+from catalogs.synthetic.writing import synthesize
 from catalogs.writer import CatalogWriter
 
 ID = "BTCUSDT-PERP.TEST"

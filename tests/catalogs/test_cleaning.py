@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from catalogs import feeds
-from catalogs.importing import run_import
-from catalogs.mapping import MappingError
-from catalogs.overlaps import SeenIds
+from catalogs.checks.overlaps import SeenIds
+from catalogs.imports import feeds
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import MappingError
 from catalogs.reader import Catalog
 from catalogs.summary import Tally
 from tests.catalogs.small_tables import ID, T0, mapping, parquet

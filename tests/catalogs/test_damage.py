@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalogs.check import check_catalog
+from catalogs.checks.check import check_catalog
 from catalogs.instruments import PerpetualSettings
 from catalogs.reader import Catalog
 from catalogs.writer import CatalogWriter

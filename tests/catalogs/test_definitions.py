@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from catalogs.check import check_catalog
-from catalogs.importing import run_import
+from catalogs.checks.check import check_catalog
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.instruments import definition
 from catalogs.layout import files
-from catalogs.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog, Stream
-from features.events import LAST, EventKind
+from core.events import LAST, EventKind
 from tests.catalogs.small_tables import ID, MS, T0, parquet
 
 CHANGE = T0 + 60_000  # ms

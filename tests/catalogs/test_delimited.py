@@ -2,8 +2,8 @@
 
 import pytest
 
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, MappingError
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog
 from tests.catalogs.small_tables import ID, MS, T0, mapping
 

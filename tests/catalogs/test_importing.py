@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, MappingError
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog
+from core.errors import BeaufortError
 from engine.config import load_settings
-from engine.errors import BeaufortError
 from tests.catalogs.small_tables import ID, INSTRUMENT, MS, SECOND, T0, mapping, parquet
 
 TRADES = """

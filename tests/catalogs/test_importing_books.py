@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from catalogs.importing import run_import
+from catalogs.imports.importing import run_import
 from catalogs.reader import Catalog, Stream
-from features.events import LAST, EventKind
+from core.events import LAST, EventKind
 from tests.catalogs.small_tables import ID, MS, T0, mapping, parquet
 
 DIFFS = """

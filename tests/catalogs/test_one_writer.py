@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from catalogs import feeds
-from catalogs.importing import run_import
+from catalogs.imports import feeds
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.instruments import PerpetualSettings
-from catalogs.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog
 from catalogs.recording import CatalogRecorder
-from catalogs.synth import synthesize
-from catalogs.synth_settings import SynthSettings
+from catalogs.synthetic.settings import SynthSettings
+from catalogs.synthetic.writing import synthesize
 from catalogs.writer import CatalogWriter
 
 ID = "XRPUSDT-PERP.BINANCE"
@@ -69,9 +69,9 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path, perp):
 KILLED = """
 import os, signal, sys, tomllib
 from pathlib import Path
-from catalogs import feeds
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping
+from catalogs.imports import feeds
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping
 
 feeds._CHUNK = 100
 replace, left = os.replace, [int(sys.argv[2])]

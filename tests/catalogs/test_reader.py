@@ -7,7 +7,7 @@ from catalogs.instruments import PerpetualSettings
 from catalogs.layout import quantize
 from catalogs.reader import Catalog, SeriesRef, Stream
 from catalogs.writer import CatalogWriter
-from features.events import EVENT, LAST, EventKind, sort_events
+from core.events import EVENT, LAST, EventKind, sort_events
 
 A, B = "AAAUSDT-PERP.TEST", "BBBUSDT-PERP.TEST"
 T0 = 1_700_000_000_000_000_000

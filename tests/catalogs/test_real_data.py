@@ -10,12 +10,12 @@ import pytest
 from nautilus_trader.model import BookType, InstrumentId, OrderBook
 from nautilus_trader.persistence import ParquetDataCatalog
 
-from catalogs.check import check_catalog
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping
+from catalogs.checks.check import check_catalog
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping
 from catalogs.reader import Catalog, Stream
+from core.events import LAST, EventKind
 from engine.config import load_settings
-from features.events import LAST, EventKind
 
 REPO = Path(__file__).parents[2]
 DATA = (REPO / os.environ.get("BEAUFORT_REAL_DATA", "../shared/data")).resolve()

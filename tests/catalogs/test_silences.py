@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from catalogs.checks.silences import NEVER, silences
 from catalogs.instruments import PerpetualSettings
 from catalogs.reader import Catalog
-from catalogs.silences import NEVER, silences
 from catalogs.writer import CatalogWriter
 
 ID = "AAAUSDT-PERP.TEST"

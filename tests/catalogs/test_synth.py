@@ -15,8 +15,8 @@ from nautilus_trader.persistence import ParquetDataCatalog
 from pydantic import ValidationError
 
 from catalogs.reader import Catalog, SeriesRef, Stream
-from catalogs.synth import SynthSettings, read_truth, simulate, synthesize, true_parameters
-from features.events import LAST, EventKind
+from catalogs.synthetic.writing import SynthSettings, read_truth, simulate, synthesize, true_parameters
+from core.events import LAST, EventKind
 
 ID, SPOT = "BTCUSDT-PERP.SIM", "BTCUSDT.SIM"
 SECOND = 1_000_000_000

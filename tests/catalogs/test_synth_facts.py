@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kurtosis
 
-from catalogs.synth import SynthSettings, simulate, true_parameters
-from catalogs.synth_path import initial_path_state, path_params, simulate_path
-from catalogs.synth_settings import BP
+from catalogs.synthetic.path import initial_path_state, path_params, simulate_path
+from catalogs.synthetic.settings import BP
+from catalogs.synthetic.writing import SynthSettings, simulate, true_parameters
 
 SECOND = 1_000_000_000
 HOURS = 4

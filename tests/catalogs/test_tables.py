@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping, MappingError
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping, MappingError
 from catalogs.reader import Catalog
 
 T0 = 1_700_000_000_000  # ms

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from engine.config import RunConfig
-from engine.schema import schema
+from engine.config.schema import schema
 
 Path = tuple[str, ...]
 

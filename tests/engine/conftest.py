@@ -6,7 +6,7 @@ import pytest
 import small_market
 
 from engine.config import RunConfig
-from engine.training import train
+from engine.research.training import train
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from core.errors import BeaufortError
 from engine.cli import main
 from engine.config import load_config
-from engine.errors import BeaufortError
 
 
 class OutOfTime(BaseException):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from catalogs.reader import Catalog, Stream
-from catalogs.synth import SynthSettings, synthesize
+from catalogs.synthetic.writing import SynthSettings, synthesize
 from catalogs.writer import CatalogWriter
+from core.events import EVENT, LAST, EventKind
+from core.settings import format_time, parse_time
 from engine.config import RunConfig, settings_from
 from engine.pipeline import Market
-from features.events import EVENT, LAST, EventKind
-from features.settings import format_time, parse_time
 
 MINUTE = 60 * 10**9
 PERP = "BTCUSDT-PERP.SIM"

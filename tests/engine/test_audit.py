@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import engine.audit
-import engine.backtest
-from engine.audit import AuditResult, Said, audit, audit_config, print_audit
+import engine.research.audit
+import engine.sessions.backtest
+from core.causal import State
 from engine.bundles import Models
 from engine.config import RunConfig
 from engine.pipeline import BarSeries, Market
+from engine.research.audit import AuditResult, Said, audit, audit_config, print_audit
 from engine.stages import Stage
-from features.causal import State
 from strategies.policy import Decision, MarketView
 from strategies.records import DECISION_COLUMNS
 
@@ -76,7 +76,7 @@ def test_a_decision_is_known_a_grace_after_its_bar_closed() -> None:
         tuple({"ts": ts, "strategy": name}.get(column, i) for column in DECISION_COLUMNS)
         for i, (ts, name) in enumerate([(10, "a"), (10, "b"), (20, "a"), (30, "a")])
     ]
-    said = engine.audit._decisions(rows, grace=3)
+    said = engine.research.audit._decisions(rows, grace=3)
     assert said["decisions/a/size"].ts.tolist() == [13, 23, 33]
     assert said["decisions/a/size"].values.tolist() == [0, 2, 3]
     assert said["decisions/b/ts"].ts.tolist() == [13]
@@ -173,7 +173,7 @@ def test_a_stage_that_smooths(trained: RunConfig, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_policy_that_reads_the_recorded_future(trained: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = engine.backtest.assemble
+    honest = engine.sessions.backtest.assemble
 
     def assemble(market: Market, *args: Any, **kwargs: Any) -> Any:
         conductor = honest(market, *args, **kwargs)
@@ -196,7 +196,7 @@ def test_a_policy_that_reads_the_recorded_future(trained: RunConfig, monkeypatch
         momentum.policy = Prophet(momentum.policy)
         return conductor
 
-    monkeypatch.setattr(engine.backtest, "assemble", assemble)
+    monkeypatch.setattr(engine.sessions.backtest, "assemble", assemble)
     result = audit_config(trained, 2)
     assert _leaking_stages(result) == ["decisions"]
     # Its reasons change with the future; the grid, which takes over from it, may be touched as well.

@@ -16,15 +16,15 @@ import pytest
 import small_market
 
 from actors import hub, records
-from engine.backtest import play, run_backtest
+from core.errors import BeaufortError
+from core.events import LAST, EventKind
 from engine.config import RunConfig, to_toml
-from engine.errors import BeaufortError
 from engine.pipeline import Market
-from engine.report import summary, write_report
-from engine.report.run_folder import FORMAT, read_run
-from engine.runs import RunLogs, new_run_folder, write_run
-from engine.training import train
-from features.events import LAST, EventKind
+from engine.reports import summary, write_report
+from engine.reports.run_folder import FORMAT, read_run
+from engine.research.training import train
+from engine.sessions.backtest import play, run_backtest
+from engine.sessions.runs import RunLogs, new_run_folder, write_run
 from strategies.momentum import MomentumPolicy
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import BeaufortError
 from engine.bundles import load_bundle, load_models
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from engine.fits import fit
 from engine.identity import identity
 from engine.pipeline import Market, run_stages, training_fingerprints, training_market
+from engine.research.fits import fit
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from small_market import END, MINUTE, PERP, SPLIT, START
 
 from catalogs.instruments import PerpetualSettings, definition
 from catalogs.reader import Catalog
-from catalogs.synth import SynthSettings
+from catalogs.synthetic.writing import SynthSettings
 from catalogs.writer import CatalogWriter
-from engine.backtest import run_backtest
+from core.errors import BeaufortError
+from core.settings import format_time
 from engine.config import RunConfig
-from engine.errors import BeaufortError
 from engine.pipeline import Market
-from engine.report.run_folder import read_run
-from engine.training import train
-from features.settings import format_time
+from engine.reports.run_folder import read_run
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 CHANGE = SPLIT + 5 * MINUTE
 

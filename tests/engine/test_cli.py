@@ -156,8 +156,8 @@ def test_bad_input_of_every_command(
     ("work", "arguments"),
     [
         ("engine.pipeline.Market.features", ["features", "{file}", "--out", "{tmp}"]),
-        ("engine.evaluation.evaluate", ["evaluate", "{file}", "--out", "{tmp}"]),
-        ("engine.training.fit", ["train", "{file}", "--set", "train.bundles={file}"]),
+        ("engine.research.evaluation.evaluate", ["evaluate", "{file}", "--out", "{tmp}"]),
+        ("engine.research.training.fit", ["train", "{file}", "--set", "train.bundles={file}"]),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_before_the_work(
@@ -231,16 +231,16 @@ def test_a_report_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_an_audit_with_a_leak_exits_with_1(
     file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import engine.audit
+    import engine.research.audit
 
-    honest = engine.audit.run_stages
+    honest = engine.research.audit.run_stages
 
     def peeking(models, table):  # type: ignore[no-untyped-def]
         tables = honest(models, table)
         tables.volatility.values[:, 0] -= tables.volatility.values[-1, 0]
         return tables
 
-    monkeypatch.setattr(engine.audit, "run_stages", peeking)
+    monkeypatch.setattr(engine.research.audit, "run_stages", peeking)
     assert _run("audit", "lookahead", file, "--cuts", "1") == 1
     assert "volatility/volatility: at 1 of 1 cuts" in capsys.readouterr().out
     monkeypatch.undo()
@@ -340,7 +340,7 @@ def test_a_run_of_refused_orders_alone_says_so_and_exits_with_1(
     texts = [f"QUANTITY_BELOW_MINIMUM: effective=0.{i}, min=1" for i in range(many)]
     table["reason"] = texts + [""] * (count - many)
     pq.write_table(pa.table(table), folder / "orders.parquet")
-    monkeypatch.setattr("engine.backtest.run_backtest", lambda *_args, **_kwargs: (folder, True))
+    monkeypatch.setattr("engine.sessions.backtest.run_backtest", lambda *_args, **_kwargs: (folder, True))
     assert main(["backtest", file, "--json", "--no-report"]) == code
     said = capsys.readouterr()
     figures = json.loads(said.out.splitlines()[0])

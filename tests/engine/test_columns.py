@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from py_mini_racer import mini_racer
 
-import engine.report
-from engine.report.columns import FEW, Columns, unpack
+import engine.reports
+from engine.reports.columns import FEW, Columns, unpack
 
-_SCRIPT = Path(engine.report.__file__).parent / "unpack.js"
+_SCRIPT = Path(engine.reports.__file__).parent / "unpack.js"
 
 
 @settings(max_examples=60, deadline=None)

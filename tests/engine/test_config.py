@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import small_market
 
+from core.errors import BeaufortError
+from core.settings import parse_time
 from engine.config import RunConfig, load_config, settings_from, to_toml
-from engine.errors import BeaufortError
-from features.settings import parse_time
 
 ROOT = Path(__file__).parents[2]
 EXTERNAL = "BTCUSDT-PERP.SIM-1-MINUTE-LAST-EXTERNAL"

@@ -18,7 +18,7 @@ import small_market
 import tomli_w
 from config_mutants import Mutant, mutants, sample
 
-from catalogs.synth import SynthSettings, synthesize
+from catalogs.synthetic.writing import SynthSettings, synthesize
 from engine.config import RunConfig, settings_from, to_toml
 
 COUNT, SEED = 2_100, 20_260_105

@@ -14,12 +14,12 @@ from small_market import END, MINUTE, SPLIT, START
 
 from catalogs.layout import file_name
 from catalogs.reader import Catalog
-from engine.backtest import run_backtest
 from engine.config import RunConfig
-from engine.coverage import gaps_met, missing_settlements, price_feed
 from engine.pipeline import Market
-from engine.report import summary, write_report
-from engine.runs import RunLogs
+from engine.reports import summary, write_report
+from engine.sessions.backtest import run_backtest
+from engine.sessions.coverage import gaps_met, missing_settlements, price_feed
+from engine.sessions.runs import RunLogs
 
 S = 10**9
 HOLE = (SPLIT + 404 * S, SPLIT + 490 * S)  # begins with a position of momentum that ends 20 s later

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import small_market
 
-from engine.backtest import run_backtest
+from core.errors import BeaufortError
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from engine.training import train
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 
 def _flip(path: Path) -> None:

@@ -14,13 +14,13 @@ import pytest
 import small_market
 from test_fits import HMM, NETWORKS
 
+from core.causal import CausalFilter
+from core.errors import BeaufortError
 from engine.bundles import STAGES, load_bundle
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from engine.live_state import SessionState, fitting
 from engine.pipeline import Market
-from engine.training import train
-from features.causal import CausalFilter
+from engine.research.training import train
+from engine.sessions.live_state import SessionState, fitting
 
 NUMBERS = [-1, 0, 10**30, 0.5, -0.5, math.nan, math.inf, -math.inf, 1e308]
 ODD = [*NUMBERS, None, True, "", "x", [], {}, [[1.0]], [math.nan]]

@@ -15,19 +15,19 @@ from sklearn.metrics import roc_auc_score
 from small_market import START
 from threadpoolctl import threadpool_limits
 
-import engine.evaluation
-from catalogs.synth import SynthSettings, read_truth, synthesize
+import engine.research.evaluation
+from catalogs.synthetic.writing import SynthSettings, read_truth, synthesize
+from core.errors import BeaufortError
+from core.messages import REGIMES
+from core.settings import format_time
+from core.table import FeatureTable
 from engine.bundles import Models
 from engine.cli import main
 from engine.config import RunConfig, load_config, load_settings, settings_from, to_toml
-from engine.errors import BeaufortError
-from engine.evaluation import evaluate, true_path
 from engine.pipeline import Market, StageTables, run_stages
-from engine.report import jsonable, write_evaluation
-from engine.training import train
-from features.messages import REGIMES
-from features.settings import format_time
-from features.table import FeatureTable
+from engine.reports import jsonable, write_evaluation
+from engine.research.evaluation import evaluate, true_path
+from engine.research.training import train
 from volatility.garch import GarchSettings
 
 
@@ -102,7 +102,7 @@ def test_bars_without_a_decision_count_in_the_lag_and_in_nothing_else(
     trained: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = read_truth(trained.data.catalog)
-    honest = engine.evaluation.run_stages
+    honest = engine.research.evaluation.run_stages
 
     def late(models: Models, table: FeatureTable) -> StageTables:
         """The truth, but undecided in the first seven bars of each regime."""
@@ -113,7 +113,7 @@ def test_bars_without_a_decision_count_in_the_lag_and_in_nothing_else(
         values[:, stages.regime.names.index("regime")] = np.where(decided, path, np.nan)
         return dataclasses.replace(stages, regime=dataclasses.replace(stages.regime, values=values))
 
-    monkeypatch.setattr(engine.evaluation, "run_stages", late)
+    monkeypatch.setattr(engine.research.evaluation, "run_stages", late)
     found = evaluate(trained)["regimes"]
     assert len(found["lags"]) > 0
     assert set(found["lags"]) == {7.0}

@@ -8,10 +8,10 @@ import pytest
 
 import regimes
 import volatility
+from core.causal import CausalFilter
+from core.settings import Settings
+from core.table import FeatureTable
 from engine.config import RunConfig
-from features.causal import CausalFilter
-from features.settings import Settings
-from features.table import FeatureTable
 from strategies import forecasters
 from tests.conformance import check_laws
 

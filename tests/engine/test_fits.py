@@ -16,16 +16,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import regimes
 import volatility
-from engine.backtest import run_backtest
+from core.errors import BeaufortError
+from core.fitting import warn_fit
+from core.settings import Settings
+from core.table import FeatureTable
 from engine.config import RunConfig, to_toml
-from engine.errors import BeaufortError
-from engine.fits import Fitted, fit
 from engine.pipeline import training_market
-from engine.report import write_report
-from engine.training import train
-from features.fitting import warn_fit
-from features.settings import Settings
-from features.table import FeatureTable
+from engine.reports import write_report
+from engine.research.fits import Fitted, fit
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 from regimes.rules import RulesSettings
 from strategies import forecasters
 from strategies.forecasters.logistic import LogisticSettings

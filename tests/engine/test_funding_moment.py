@@ -10,11 +10,11 @@ import small_market
 from small_market import MINUTE, MINUTES
 
 from catalogs.reader import Catalog
-from catalogs.synth import SynthSettings
+from catalogs.synthetic.writing import SynthSettings
 from catalogs.writer import CatalogWriter
-from engine.backtest import run_backtest
-from engine.report import summary
-from engine.training import train
+from engine.reports import summary
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mark", "no mark"])

@@ -9,12 +9,12 @@ import pytest
 import small_market
 from small_market import MINUTE, SPLIT
 
-from catalogs.check import check_catalog
-from engine.backtest import run_backtest
+from catalogs.checks.check import check_catalog
+from core.errors import BeaufortError
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from engine.report.run_folder import read_run
-from engine.training import train
+from engine.reports.run_folder import read_run
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 LOST, BACK = SPLIT + 3 * MINUTE, SPLIT + 6 * MINUTE
 

@@ -9,11 +9,11 @@ from fake_run import fake_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import BeaufortError
-from engine.report import metrics
-from engine.report.benchmark import hold
-from engine.report.ledger import Contract, RoundTrip, keep_ledger, round_trips, slippage
-from engine.report.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, LABELS, ORDERS, Run, read_run
+from core.errors import BeaufortError
+from engine.reports import metrics
+from engine.reports.benchmark import hold
+from engine.reports.ledger import Contract, RoundTrip, keep_ledger, round_trips, slippage
+from engine.reports.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, LABELS, ORDERS, Run, read_run
 
 HOUR = metrics.HOUR
 

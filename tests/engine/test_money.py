@@ -14,10 +14,10 @@ from small_market import MINUTE, START
 
 from catalogs.reader import Catalog
 from catalogs.writer import CatalogWriter
-from engine.backtest import node_config, play, played_feeds, run_backtest
 from engine.config import RunConfig
 from engine.pipeline import Market
-from engine.report import summary
+from engine.reports import summary
+from engine.sessions.backtest import node_config, play, played_feeds, run_backtest
 
 _ID = "BTCUSDT-PERP.SIM"
 _MAKER, _TAKER = 1e-5, 1e-4  # of small_market

@@ -15,14 +15,14 @@ import pytest
 import small_market
 from small_market import END, MINUTE, SPLIT, START
 
-import engine.backtest
 import engine.pipeline
+import engine.sessions.backtest
 from catalogs.layout import file_name
 from catalogs.reader import Catalog, SeriesRef, Stream
-from catalogs.synth import SynthSettings
+from catalogs.synthetic.writing import SynthSettings
 from catalogs.writer import CatalogWriter
+from core.errors import BeaufortError
 from engine.config import RunConfig
-from engine.errors import BeaufortError
 from engine.pipeline import Market
 
 PERP = "BTCUSDT-PERP.SIM"
@@ -139,7 +139,7 @@ def test_the_fingerprint_is_of_what_is_read_and_of_nothing_else(tmp_path: Path) 
 
 def test_what_a_run_reads_and_trades_is_in_its_fingerprint(trained: RunConfig, tmp_path: Path) -> None:
     """The feeds that only the venue reads, and the instrument, as much as those of the features."""
-    run = engine.backtest.data_fingerprint
+    run = engine.sessions.backtest.data_fingerprint
     lean = small_market.settings_from(
         RunConfig, "", small_market.tree(trained.data.catalog, tmp_path), ["features=[]"]
     )

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from test_recount import agrees
 
-from catalogs.importing import run_import
-from catalogs.mapping import ImportMapping
-from catalogs.synth import SynthSettings, synthesize
-from engine.backtest import run_backtest
+from catalogs.imports.importing import run_import
+from catalogs.imports.mapping import ImportMapping
+from catalogs.synthetic.writing import SynthSettings, synthesize
 from engine.config import load_config, load_settings
-from engine.report import summary
-from engine.training import train
+from engine.reports import summary
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("BEAUFORT_REAL_DATA", ROOT / "../shared/data"))

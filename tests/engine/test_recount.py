@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from recount import recount
 
-from engine.backtest import run_backtest
 from engine.config import RunConfig
-from engine.report import summary
+from engine.reports import summary
+from engine.sessions.backtest import run_backtest
 
 
 def agrees(folder: Path) -> dict[str, float]:

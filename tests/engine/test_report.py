@@ -11,14 +11,14 @@ from fake_evaluation import fake_results
 from fake_run import fake_run
 from rich.console import Console
 
-from engine.report import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
-from engine.report.columns import unpack
-from engine.report.decimate import lasts, least, means
-from engine.report.evaluation_charts import lags_figure
-from engine.report.ledger import round_trips
-from engine.report.run_folder import LIQUIDATIONS, read_run
-from engine.report.summary import amount
-from engine.report.tables import cost_table
+from engine.reports import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
+from engine.reports.columns import unpack
+from engine.reports.decimate import lasts, least, means
+from engine.reports.evaluation_charts import lags_figure
+from engine.reports.ledger import round_trips
+from engine.reports.run_folder import LIQUIDATIONS, read_run
+from engine.reports.summary import amount
+from engine.reports.tables import cost_table
 
 KEYS = (
     "run mode events wall_s decisions orders fills gross_pnl fees funding net_pnl sharpe max_drawdown "

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import small_market
 
-from catalogs.mapping import ImportMapping
-from catalogs.synth_settings import SynthSettings
+from catalogs.imports.mapping import ImportMapping
+from catalogs.synthetic.settings import SynthSettings
+from core.errors import BeaufortError
+from core.settings import Settings
 from engine.cli import main
 from engine.config import RunConfig, load_config, settings_from
-from engine.errors import BeaufortError
-from engine.schema import kinds, schema, tables
+from engine.config.schema import kinds, schema, tables
 from features.registry import features
-from features.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FREE = {"where", "bid", "ask", "buy", "sell"}

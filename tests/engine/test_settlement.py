@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from nautilus_trader.model import CryptoPerpetual, Currency, InstrumentId, Price, Quantity, Symbol
 
-from engine.errors import BeaufortError
-from engine.settlement import account_balance, account_currency, settlement_currency, venue_differs
+from actors.trader import Trader
+from core.errors import BeaufortError
+from engine.sessions.settlement import account_balance, account_currency, settlement_currency, venue_differs
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
-from strategies.trader import Trader
 from tests.strategies.tiny_market import TREND, Says, play
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import small_market
 
-import engine.audit
 import engine.cli
 import engine.pipeline
-from engine.audit import audit_config
-from engine.backtest import run_backtest
+import engine.research.audit
+from core.errors import BeaufortError
 from engine.config import RunConfig
-from engine.errors import BeaufortError
-from engine.evaluation import evaluate
-from engine.training import train
+from engine.research.audit import audit_config
+from engine.research.evaluation import evaluate
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
 
 DATA = r"2026-01-05T00:00:0\S+ \.\. 2026-01-05T00:\S+"
 """The span of the small market, as errors name it."""

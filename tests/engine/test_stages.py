@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from core.causal import Params, State, copy_state
+from core.table import FeatureTable
 from engine.stages import Stage, Validity
-from features.causal import Params, State, copy_state
-from features.table import FeatureTable
 
 
 @dataclasses.dataclass(frozen=True)

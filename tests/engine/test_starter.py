@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import small_market
 
-from catalogs.synth_settings import SynthSettings
+from catalogs.synthetic.settings import SynthSettings
 from catalogs.writer import CatalogWriter
 from engine.cli import main
 from engine.config import RunConfig, settings_from
-from engine.starter import starter
+from engine.config.starter import starter
 
 
 def _config(catalog: Path, trade: str | None = None) -> RunConfig:

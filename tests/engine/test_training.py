@@ -13,23 +13,23 @@ import small_market
 from small_market import END, MINUTE, SPLIT, START
 
 import engine.pipeline
-import engine.training
-import features.training
+import engine.research.training
+import learners.training
 import regimes.rules
 import volatility.ewma
 import volatility.gate
 from actors.guard import RunGuard
-from engine.assembly import assemble
-from engine.backtest import play
+from core.errors import BeaufortError
+from core.settings import parse_time
+from core.table import FeatureTable
 from engine.config import RunConfig
-from engine.errors import BeaufortError
 from engine.pipeline import BarSeries, Market
-from engine.runs import RunLogs
-from engine.training import train, windows
+from engine.research.training import train, windows
+from engine.sessions.assembly import assemble
+from engine.sessions.backtest import play
+from engine.sessions.runs import RunLogs
 from features import kernel
 from features.registry import choose
-from features.settings import parse_time
-from features.table import FeatureTable
 from strategies.forecasters import logistic
 from strategies.records import DECISION_COLUMNS
 
@@ -142,7 +142,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_market.config(catalog, tmp_path, *SCHEDULE)
-    honest, calls = engine.training.fit, []
+    honest, calls = engine.research.training.fit, []
 
     def breaks_off(*args: Any) -> Any:
         calls.append(args)
@@ -150,7 +150,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(engine.training, "fit", breaks_off)
+    monkeypatch.setattr(engine.research.training, "fit", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     (first,) = config.train.bundles.glob("2026-01-05T002000Z-*/manifest.json")
@@ -183,7 +183,7 @@ def test_changed_code_of_a_model_or_a_feature_is_fitted_again(
         return texts[0]
 
     assert said().endswith("up to date")
-    for module in (regimes.rules, volatility.ewma, volatility.gate, logistic, features.training, kernel):
+    for module in (regimes.rules, volatility.ewma, volatility.gate, logistic, learners.training, kernel):
         changed = tmp_path / "changed.py"
         changed.write_bytes(Path(module.__file__).read_bytes() + b"# changed")
         monkeypatch.setattr(module, "__file__", str(changed))
@@ -213,7 +213,7 @@ def test_nothing_at_or_after_the_end_is_read(
         seen.append(series.table)
         raise StopIteration
 
-    monkeypatch.setattr(engine.training, "fit", looks)
+    monkeypatch.setattr(engine.research.training, "fit", looks)
     with pytest.raises(StopIteration):
         train(small_market.config(catalog, tmp_path))
     (table,) = seen

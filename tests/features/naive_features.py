@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.events import EVENT, LAST, EventKind
+from core.events import EVENT, LAST, EventKind
 
 K = EventKind
 

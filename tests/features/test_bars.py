@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from naive_features import random_events
 from pydantic import TypeAdapter, ValidationError
 
+from core.events import EVENT, EventKind, sort_events
 from features.bars import BarSpec, ClockBars, DollarBars, ExternalBars, VolumeBars, bar_events, with_closes
-from features.events import EVENT, EventKind, sort_events
 from features.kernel import FeatureKernel, StreamSpec
 
 K = EventKind

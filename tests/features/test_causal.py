@@ -2,7 +2,7 @@
 
 import pytest
 
-from features.causal import Params
+from core.causal import Params
 from volatility.gate import GateFilter
 
 

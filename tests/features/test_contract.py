@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from core.contract import Contract
+from core.events import EVENT, LAST, EventKind
 from features.bars import BarSpec, DollarBars, VolumeBars
-from features.contract import Contract
-from features.events import EVENT, LAST, EventKind
 from features.kernel import FeatureKernel, StreamSpec
 
 K = EventKind

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.events import EVENT, EventKind, sort_events
+from core.events import EVENT, EventKind, sort_events
 
 K = EventKind
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_features import NAIVE, naive_bars, random_events
 
+from core.causal import State
+from core.events import EVENT, LAST, EventKind
 from features.book import depth, set_level
-from features.causal import State
-from features.events import EVENT, LAST, EventKind
 from features.kernel import FeatureKernel, StreamSpec
 from features.registry import features
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import features.registry as registry
-from features.events import EVENT, EventKind
+from core.events import EVENT, EventKind
 from features.kernel import FeatureKernel, StreamSpec
 
 PERP = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv")))

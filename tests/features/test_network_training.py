@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from features import training
-from features.training import (
+from learners import training
+from learners.training import (
     TrainingSettings,
     deterministic,
     export_onnx,

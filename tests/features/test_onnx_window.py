@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.causal import load_filter
-from features.onnx_window import OnnxWindow
+from core.causal import load_filter
+from learners.onnx_window import OnnxWindow
 from tests.conformance import check_laws
 
 onnx = pytest.importorskip("onnx", reason="building a graph needs the 'train' extra")
@@ -89,8 +89,8 @@ import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 from pathlib import Path
 import numpy as np
-import features.onnx_window, volatility, strategies.forecasters
-from features.causal import load_filter
+import learners.onnx_window, volatility, strategies.forecasters
+from core.causal import load_filter
 folder = Path(sys.argv[1])
 sys.stdout.buffer.write(load_filter(folder).run(np.load(folder / "rows.npy")).tobytes())
 """

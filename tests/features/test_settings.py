@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from features.settings import Settings, union_of_kinds
+from core.settings import Settings, union_of_kinds
 
 
 def _base() -> type[Settings]:

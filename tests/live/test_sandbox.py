@@ -12,8 +12,8 @@ from toy import MS, toy_config
 
 from catalogs.instruments import PerpetualSettings
 from catalogs.writer import CatalogWriter
-from engine.backtest import _venue
-from engine.live import _simulated_account, build_node
+from engine.sessions.backtest import _venue
+from engine.sessions.live import _simulated_account, build_node
 from engine.venues import DataSource
 
 T0 = 1_767_571_200 * 10**9

@@ -17,16 +17,16 @@ import pytest
 from pandas.testing import assert_frame_equal
 from toy import BAR, GRACE, MS, QUIET, loopback, prepare, toy_config
 
-import engine.live
+import engine.sessions.live
 from catalogs.layout import files
 from catalogs.reader import Catalog
-from engine.backtest import run_backtest
+from core.errors import BeaufortError
 from engine.config import load_config
-from engine.errors import BeaufortError
-from engine.live import identity, run_live
-from engine.live_state import SessionState
 from engine.pipeline import Market
-from engine.training import train
+from engine.research.training import train
+from engine.sessions.backtest import run_backtest
+from engine.sessions.live import identity, run_live
+from engine.sessions.live_state import SessionState
 from volatility.ewma import EwmaSettings
 
 _TOY = Path(__file__).with_name("toy.py")
@@ -188,7 +188,7 @@ def test_a_state_too_old_or_of_other_features_only_keeps_the_account(root, sessi
 
 
 def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, monkeypatch):
-    assemble = engine.live.assemble
+    assemble = engine.sessions.live.assemble
 
     def sabotaged(*args, **kwargs):
         hub = assemble(*args, **kwargs)
@@ -200,7 +200,7 @@ def test_a_component_that_fails_ends_the_session_with_its_trace(root, tmp_path, 
         monkeypatch.setattr(hub.stages["regime"], "step", fails)
         return hub
 
-    monkeypatch.setattr(engine.live, "assemble", sabotaged)
+    monkeypatch.setattr(engine.sessions.live, "assemble", sabotaged)
     with pytest.raises(BeaufortError, match="ZeroDivisionError"):
         run_live(_config(root, tmp_path), 20, loopback(root))
     (folder,) = (tmp_path / "runs").glob("*")
@@ -255,14 +255,14 @@ def test_a_signal_before_the_session_runs_ends_it_without_a_trace(root, tmp_path
 
 
 def test_a_signal_while_the_run_folder_is_made_leaves_no_folder(root, tmp_path, monkeypatch):
-    make = engine.live.new_run_folder
+    make = engine.sessions.live.new_run_folder
 
     def interrupted(*args):
         folder = make(*args)
         signal.raise_signal(signal.SIGINT)
         return folder
 
-    monkeypatch.setattr(engine.live, "new_run_folder", interrupted)
+    monkeypatch.setattr(engine.sessions.live, "new_run_folder", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_live(_config(root, tmp_path), 3, loopback(root))
     assert not list((tmp_path / "runs").glob("*"))

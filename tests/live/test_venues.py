@@ -12,10 +12,10 @@ from toy import toy_config
 
 from catalogs.instruments import PerpetualSettings
 from catalogs.writer import CatalogWriter
+from core.errors import BeaufortError
 from engine.cli import main
 from engine.config import load_config
-from engine.errors import BeaufortError
-from engine.live import build_node, run_live
+from engine.sessions.live import build_node, run_live
 from engine.venues import DataSource, find_instruments, venue_source
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "live"

@@ -11,8 +11,8 @@ from loopback import LoopbackVenue, small_market
 from nautilus_trader.config import DataClientConfig
 
 from engine.config import RunConfig, settings_from
-from engine.live import run_live
-from engine.training import train
+from engine.research.training import train
+from engine.sessions.live import run_live
 from engine.venues import DataSource
 
 MS = 10**6

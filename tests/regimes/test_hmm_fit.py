@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from features.table import FeatureTable
+from core.table import FeatureTable
 from regimes.hmm import HmmFilter, HmmSettings, Scaler
 
 FEATURES = ("log_return_60", "realized_volatility_60")

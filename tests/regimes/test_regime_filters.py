@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import regimes
-from features.causal import Chain
-from features.messages import REGIMES
-from features.table import FeatureTable
+from core.causal import Chain
+from core.messages import REGIMES
+from core.table import FeatureTable
 from regimes.hmm import HmmFilter, HmmSettings
 from regimes.hysteresis import HysteresisFilter, HysteresisSettings
 from regimes.naming import NamingSettings, name_states

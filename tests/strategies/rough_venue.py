@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from nautilus_trader.model import LiquiditySide, OrderSide
 
-from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies import DeskConfig, Trader, TraderConfig
+from actors.trader import Trader, TraderConfig
+from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
+from strategies import DeskConfig
 from strategies.governor import RiskSettings
 from strategies.handover import leave
 from strategies.momentum import MomentumSettings

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from features.causal import load_filter
-from features.table import FeatureTable
+from core.causal import load_filter
+from core.table import FeatureTable
 from strategies.forecasters.base import examples, forward_returns, labels
 from strategies.forecasters.calibration import calibrate, softmax
 from strategies.forecasters.logistic import LogisticSettings, fit_logistic, log_loss

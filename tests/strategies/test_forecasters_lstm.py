@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from features.table import FeatureTable
-from features.training import TrainingSettings
+from core.table import FeatureTable
+from learners.training import TrainingSettings
 from strategies.forecasters.base import forward_returns, labels
 from strategies.forecasters.logistic import LogisticSettings
 from strategies.forecasters.lstm import LstmSettings

@@ -33,8 +33,9 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
-from features.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies import DeskConfig, PolicySettings, Trader, TraderConfig
+from actors.trader import Trader, TraderConfig
+from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
+from strategies import DeskConfig, PolicySettings
 from strategies.account import Account, AccountTerms
 from strategies.governor import RiskSettings
 from strategies.records import DECISION_COLUMNS, FILL_COLUMNS

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from features.table import FeatureTable
-from features.training import TrainingSettings, deterministic
+from core.table import FeatureTable
+from learners.training import TrainingSettings, deterministic
 from tests.conformance import check_laws
 from volatility.garch import GarchSettings
 from volatility.scores import qlike, realized_variance

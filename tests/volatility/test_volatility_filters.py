@@ -9,8 +9,8 @@ import pytest
 from arch.univariate import EGARCH, GARCH, EWMAVariance, StudentsT, ZeroMean
 
 import volatility
-from features.causal import Chain
-from features.table import FeatureTable
+from core.causal import Chain
+from core.table import FeatureTable
 from tests.conformance import check_laws
 from volatility.base import NEUTRAL, Level, VolatilitySettings, calibrated, training_rows
 from volatility.egarch import EgarchFilter, EgarchSettings, shock_moments

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.table import FeatureTable
+from core.table import FeatureTable
 from volatility.base import VolatilitySettings
 from volatility.egarch import EgarchSettings
 from volatility.ewma import EwmaSettings

@@ -1,0 +1,436 @@
+"""The trader: carries the orders of all desks to Nautilus, and the venue's answers back.
+
+The desks trade one instrument through one Nautilus strategy, with one net position, as a venue in one-way
+mode has one.
+"""
+
+import dataclasses
+import json
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+from nautilus_trader.model import (
+    AggregationSource,
+    ClientOrderId,
+    Currency,
+    LiquiditySide,
+    OrderSide,
+    Price,
+    Quantity,
+    TimeInForce,
+    TriggerType,
+)
+from nautilus_trader.trading import Strategy
+
+from core.messages import BarState
+from strategies.account import Account, Liquidation
+from strategies.desk import Desk, DeskConfig
+from strategies.own_orders import OwnOrder
+from strategies.policy import Place
+from strategies.records import LIQUIDATION
+
+_TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
+_FAR = 0.05  # how far through the market an order that stands in for one at market may go
+
+
+@dataclasses.dataclass(frozen=True)
+class TraderConfig:
+    """What the trader needs.
+
+    Parameters
+    ----------
+    instrument
+        The traded Nautilus instrument.
+    desks : tuple of DeskConfig
+        In the order in which they hear of a bar.
+    account : Account
+        Told of every fill; it says what each cost.
+    currency : Currency
+        Of Nautilus's account, which need not be the settlement currency (``engine/sessions/settlement.py``).
+    latency : int
+        Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
+    holes : sequence of (int, int)
+        In a backtest, the stretches without a price: what would arrive between the last price before one and
+        the first after it (ns) is handed to the venue at the latter.
+    flatten_on_stop : bool
+        Whether a stop cancels every order and closes the position at market, instead of leaving the position
+        with its protective stop.
+    """
+
+    instrument: Any
+    desks: tuple[DeskConfig, ...]
+    account: Account
+    currency: Currency
+    latency: int = 0
+    holes: Sequence[tuple[int, int]] = ()
+    flatten_on_stop: bool = False
+
+
+_Timer = Callable[[Any], None]
+
+
+class Trader:
+    """Hands every bar to its desks, their orders to the venue, and the venue's answers to the desk they
+    concern.
+
+    Orders carry two tags: their role, and the name of their desk.
+
+    Parameters
+    ----------
+    host : Strategy
+        The Nautilus strategy it works in.
+    config : TraderConfig
+    watch : callable, optional
+        Guards the callbacks of its timers.
+
+    Attributes
+    ----------
+    desks : dict of str to Desk
+    refusals : dict of str to str
+        By order id, why the order or the last change of it was refused, in the venue's words.
+    held : dict of str to int
+        How long (ns) a hole kept an order from the venue, by its id: -1 where it has not come there yet.
+    """
+
+    def __init__(self, host: Strategy, config: TraderConfig, watch: Callable[[_Timer], _Timer]) -> None:
+        self._host = host
+        self._watch = watch
+        self._c = config
+        self._iid = config.instrument.id
+        self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
+        self.refusals: dict[str, str] = {}
+        self._desk_of: dict[str, Desk] = {}  # by order id
+        self._filled: Desk | None = None  # whose order was filled last
+        self._settling: dict[str, int] = {}  # by desk, when it was last told to wait for the end of a moment
+        self._priced = False
+        self._due = 0  # when the last commands reach the venue
+        self._surrendered = False
+        self.held: dict[str, int] = {}
+        self._starts = [start for start, _ in config.holes]
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # when to be sent, and how
+        self._unsent: dict[str, Any] = {}  # orders among them, by id
+        self._release = watch(lambda _event: self._send_due())
+
+    # -- life cycle ------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """The end of the run: see ``TraderConfig.flatten_on_stop``."""
+        for desk in self.desks.values():
+            desk.stop(flatten=self._c.flatten_on_stop)
+
+    def save(self) -> dict[str, bytes]:
+        """What the desks remember, by name."""
+        return {name: json.dumps(desk.save()).encode() for name, desk in self.desks.items()}
+
+    def load(self, state: Mapping[str, bytes]) -> None:
+        """Continue from what ``save`` gave.
+
+        Raises
+        ------
+        ValueError
+            If a memory is not one that ``save`` gave.
+        """
+        for name, memory in state.items():
+            if name not in self.desks:
+                continue
+            try:
+                self.desks[name].load(json.loads(memory))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"the memory of strategy {name!r} is none of this version: {error!r}"
+                ) from error
+
+    def recover(self) -> None:
+        """Give the desks the positions and the orders that a restarted session finds in the cache.
+
+        Each desk's position comes from the fills of its own orders: the venue knows the sum of all alone.
+        """
+        fills: list[tuple[int, int, Any, int, Any]] = []
+        for order in self._host.cache.orders(None, self._iid, self._host.strategy_id):
+            side = 1 if order.side is OrderSide.BUY else -1
+            events = [event for event in order.events() if type(event).__name__ == "OrderFilled"]
+            fills += [(event.ts_event, len(fills) + i, order, side, event) for i, event in enumerate(events)]
+        for _, _, order, side, event in sorted(fills, key=lambda fill: fill[:2]):
+            self._owner(order).hold(side * event.last_qty.as_double(), event.last_px.as_double())
+        for position in self._host.cache.positions_open(None, self._iid, self._host.strategy_id):
+            self._c.account.adopt(Decimal(str(position.signed_qty)), Decimal(str(position.avg_px_open)))
+        for order in self._host.cache.orders_open(None, self._iid, self._host.strategy_id):
+            level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
+            key, role = str(order.client_order_id), str(order.tags[0])
+            desk = self._desk_of[key] = self._owner(order)
+            side = 1 if order.side is OrderSide.BUY else -1
+            price = None if level is None else level.as_double()
+            reduces = order.is_reduce_only or role in ("exit", "stop")  # beside other desks it is not told
+            wanted = Place(role, side, order.quantity.as_double(), price, reduces)
+            found = OwnOrder.of(wanted, capped=order.is_reduce_only)
+            found.filled, found.pending = order.filled_qty.as_double(), False
+            desk.recover(key, found)
+
+    def _owner(self, order: Any) -> Desk:
+        return self.desks[order.tags[1]]
+
+    def dust(self) -> list[dict[str, Any]]:
+        """The positions that are too small for an order by itself: strategy, contracts, worth."""
+        return [rest for desk in self.desks.values() if (rest := desk.dust()) is not None]
+
+    # -- the bar ---------------------------------------------------------------------------------------------
+
+    def on_bar(self, bar: BarState) -> None:
+        """Let every desk decide, in the order of the config."""
+        digest = blake2b(bar.features.tobytes(), digest_size=8).hexdigest()
+        for desk in self.desks.values():
+            adding = any(other.adding() for other in self.desks.values() if other is not desk)
+            desk.on_bar(bar, digest, self._others(desk), others_add=adding)
+
+    def _others(self, desk: Desk) -> float:
+        """What the other desks hold, net."""
+        return sum(other.position for other in self.desks.values() if other is not desk)
+
+    # -- what desks ask for ----------------------------------------------------------------------------------
+
+    def place(self, desk: Desk, wanted: Place) -> None:
+        """Send an order of ``desk``."""
+        factory, instrument = self._host.order_factory, self._c.instrument
+        side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
+        quantity = Quantity(wanted.quantity, instrument.size_precision)
+        reduces = wanted.reduce_only and self._reduces(desk, wanted)
+        common: dict[str, Any] = {"reduce_only": reduces, "tags": [wanted.role, desk.name]}
+        if wanted.price is None and self._is_priced():
+            order = factory.market(self._iid, side, quantity, **common)
+        elif wanted.price is None:
+            far = Price(desk.price * (1 + _FAR * wanted.side), instrument.price_precision)
+            order = factory.limit(self._iid, side, quantity, far, TimeInForce.IOC, **common)
+        else:
+            level = Price(wanted.price, instrument.price_precision)
+            if wanted.role == "stop":
+                trigger = _TRIGGERS[desk.config.settings.stop_trigger]
+                if trigger is TriggerType.LAST_PRICE and not self._is_priced():  # there may never be a trade
+                    trigger = TriggerType.LAST_OR_BID_ASK
+                order = factory.stop_market(self._iid, side, quantity, level, trigger, **common)
+            else:
+                order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
+        key = str(order.client_order_id)
+        self._desk_of[key] = desk
+        desk.sent(key, wanted, capped=reduces)
+        self._unsent[key] = order
+        self._send(lambda: self._submit(key))
+        if key in self._unsent:
+            self.held[key] = -1
+
+    def _reduces(self, desk: Desk, wanted: Place) -> bool:
+        """Whether the venue is told that an order only reduces.
+
+        It knows the net position alone. An order at market only reduces that where desks do not hold against
+        each other. A resting one is resized by Nautilus to the whole net position at every fill: beside
+        another desk it would close what is not its own, and one of several quotes all of what is.
+        """
+        if len(self.desks) == 1:
+            return True
+        if wanted.price is None:
+            return self._others(desk) * desk.position >= 0
+        small = desk.config.spec.below_minimum(wanted.quantity, wanted.price)
+        return (wanted.role == "stop" or small != "") and self.is_alone(desk)
+
+    def _is_priced(self) -> bool:
+        """Whether Nautilus knows a price to judge an order at market by: the book alone is none to it."""
+        if not self._priced:
+            cache = self._host.cache
+            seen = (
+                cache.quote(self._iid)
+                or cache.trade(self._iid)
+                or cache.bar_types(AggregationSource.EXTERNAL, self._iid)
+            )
+            self._priced = bool(seen)
+        return self._priced
+
+    def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
+        """Change an order to this total quantity and price."""
+        instrument = self._c.instrument
+        name = ClientOrderId(order_id)
+        total = Quantity(quantity, instrument.size_precision)
+        level = Price(price, instrument.price_precision)
+        field = "trigger_price" if role == "stop" else "price"
+
+        def change() -> None:
+            order = self._host.cache.order(name)
+            if order is not None and (order.quantity, getattr(order, field, None)) == (total, level):
+                # Nautilus resized it at a fill and has not told yet: it refuses to modify nothing.
+                self._desk_of[order_id].on_updated(order_id, quantity, price)
+            elif role == "stop":
+                self._host.modify_order(name, quantity=total, trigger_price=level)
+            else:
+                self._host.modify_order(name, quantity=total, price=level)
+
+        self._send(change)
+
+    def cancel(self, order_id: str) -> None:
+        """Have an order cancelled: at once where the venue has it, for that needs no price."""
+        if order_id in self._unsent:
+            self._send(lambda: self._host.cancel_order(ClientOrderId(order_id)))
+        else:
+            self._arrive()
+            self._host.cancel_order(ClientOrderId(order_id))
+
+    def settle(self, desk: Desk) -> None:
+        """Have the desk protect its position once all that happens at this moment has been heard."""
+        due = self._host.clock.timestamp_ns() + 1
+        if self._settling.get(desk.name) != due:
+            self._settling[desk.name] = due
+
+            def protect(_event: Any) -> None:
+                desk.protect()
+
+            after = self._watch(protect)
+            self._host.clock.set_time_alert_ns(f"settle-{desk.name}-{due}", due, callback=after)
+
+    def is_alone(self, desk: Desk) -> bool:
+        """Whether the venue's net position is the desk's, and no order of another can change that."""
+        return all(other is desk or not (other.position or other.adding()) for other in self.desks.values())
+
+    def is_closed(self, order_id: str) -> bool:
+        """Whether nothing of the order can fill any more."""
+        order = self._host.cache.order(ClientOrderId(order_id))
+        return order is not None and order.is_closed
+
+    def free_margin(self) -> float:
+        """Of Nautilus's account, whose unit is worth one of the settlement currency; 0 while unknown."""
+        account = self._host.portfolio.account(self._iid.venue)
+        free = None if account is None else account.balance_free(self._c.currency)
+        return 0.0 if free is None else max(0.0, free.as_double() + float(self._c.account.ahead))
+
+    def unsent(self) -> list[Any]:
+        """The orders that no price was left for: the venue never heard of them."""
+        return list(self._unsent.values())
+
+    def _submit(self, key: str) -> None:
+        order = self._unsent.pop(key)
+        if key in self.held:
+            self.held[key] = self._host.clock.timestamp_ns() - order.ts_init
+        self._host.submit_order(order)
+
+    def _send(self, command: Callable[[], None]) -> None:
+        """Hand a command to the venue: now, or where that would meet no price, when the next one is known.
+
+        They arrive in the order in which they were sent.
+        """
+        now = self._host.clock.timestamp_ns()
+        at = self._sending(now)
+        if at == now:
+            self._send_due()  # a hole that ends at this very moment
+            self._arrive()
+            command()
+            return
+        if at < _NEVER and (not self._waiting or self._waiting[-1][0] != at):
+            self._host.clock.set_time_alert_ns(f"hole-{at}", at, callback=self._release)
+        self._waiting.append((at, command))
+
+    def _sending(self, now: int) -> int:
+        """When to hand over what is sent now, so that a price stands where it arrives."""
+        at = now
+        while True:
+            arrival = at + self._c.latency
+            hole = bisect_left(self._starts, arrival) - 1
+            over = self._c.holes[hole][1] if hole >= 0 else 0
+            # At its end the price is known only once everything of that moment has been heard.
+            if arrival > over or at >= over:
+                return at
+            at = over
+
+    def _send_due(self) -> None:
+        now = self._host.clock.timestamp_ns()
+        while self._waiting and self._waiting[0][0] <= now:
+            self._arrive()
+            self._waiting.popleft()[1]()
+
+    def _arrive(self) -> None:
+        """Have a timer stand where commands sent now reach the venue.
+
+        The backtest engine looks for arrived commands only where an event or a timer is: without this they
+        would meet the book as the next event leaves it, however much later that comes.
+        """
+        if not self._c.latency:
+            return
+        due = self._host.clock.timestamp_ns() + self._c.latency
+        if due != self._due:
+            self._due = due
+            self._host.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
+
+    def surrender(self, ts: int, ended: Liquidation) -> None:
+        """The venue takes over what the desks hold at ``ts`` (ns): their books end at ``ended.price``.
+
+        What it does with the position is its own affair: it is sent to the simulated venue as an order of
+        nobody's, whose fills concern no desk.
+        """
+        self._surrendered = True
+        desks = self.desks.values()
+        gross = sum(abs(desk.position) for desk in desks)
+        for desk in desks:
+            share = abs(desk.position) / gross if gross else 1.0 / len(desks)
+            desk.surrender(ts, ended.price, share * ended.charge)
+        positions = self._host.cache.positions_open(None, self._iid, self._host.strategy_id)
+        net = sum(position.signed_qty for position in positions)
+        if net:
+            side = OrderSide.SELL if net > 0 else OrderSide.BUY
+            spec, make = next(iter(desks)).config.spec, self._host.order_factory.market
+            for piece in spec.closing(abs(net), ended.price, alone=True, resting=False):
+                quantity = Quantity(piece, self._c.instrument.size_precision)
+                tags = [LIQUIDATION, LIQUIDATION]
+                order = make(self._iid, side, quantity, reduce_only=True, tags=tags)
+                self._send(partial(self._host.submit_order, order))
+
+    # -- what the venue says ---------------------------------------------------------------------------------
+
+    def on_order_event(self, event: Any) -> None:
+        """Tell the desk whose order it is."""
+        key = str(event.client_order_id)
+        desk = self._desk_of.get(key)
+        if desk is None:
+            return
+        kind = type(event).__name__
+        refusal = str(event.reason) if kind in _REFUSALS else ""
+        if refusal:
+            self.refusals[key] = refusal
+        if kind == "OrderFilled":
+            if self._surrendered:  # an order that its cancel did not reach in time
+                return
+            self._filled = desk
+            maker = event.liquidity_side is LiquiditySide.MAKER
+            quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
+            signed = quantity if event.is_buy else -quantity
+            fee = self._c.account.fill(event.ts_event, signed, price, maker=maker)
+            desk.on_fill(key, event.ts_event, float(quantity), float(price), fee, maker)
+        elif kind in ("OrderRejected", "OrderDenied"):
+            desk.on_closed(key, refusal)
+        elif kind in ("OrderCanceled", "OrderExpired"):
+            desk.on_closed(key)
+        elif kind == "OrderUpdated":
+            level = event.trigger_price or event.price
+            desk.on_updated(key, event.quantity.as_double(), None if level is None else level.as_double())
+        elif kind == "OrderAccepted":
+            desk.on_accepted(key)
+        elif kind == "OrderModifyRejected":
+            desk.on_change_refused(key, refusal)
+        elif kind == "OrderCancelRejected":
+            desk.on_cancel_refused(key)
+
+    def on_position_event(self, event: Any) -> None:
+        """It follows the fill that caused it: only now may an order reduce what was filled."""
+        if self._filled is not None and type(event).__name__ in _MOVES:
+            self._filled.on_position()
+            for desk in self.desks.values():
+                if desk is not self._filled and desk.position:
+                    desk.protect()  # what may stand at the venue depends on whether it is alone there
+
+
+_REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
+_NEVER = 2**63 - 1
+_MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
+
+
+def _nothing(_event: Any) -> None:
+    pass

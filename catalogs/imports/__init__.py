@@ -1,0 +1,1 @@
+"""Importers: from the files of vendors and venues to the tables of a catalog."""

@@ -1,0 +1,1 @@
+"""Fitting models, judging them, and showing that nothing looks ahead."""

@@ -1,0 +1,1 @@
+"""Runs: a backtest or a live session, from its parts to its folder."""

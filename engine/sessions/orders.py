@@ -1,0 +1,72 @@
+"""What became of a run's orders: their rows, and what has to be said where they were refused."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nautilus_trader.common import Cache
+from nautilus_trader.model import OrderSide
+
+from actors.trader import Trader
+from engine.reports.run_folder import ORDERS, REFUSED
+from engine.reports.summary import counted
+from strategies.refusals import short_reason
+
+
+def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:
+    """Every order in ``cache``, and those that never came there, in the order of their initialization, as
+    rows of ``orders.parquet``."""
+    rows = [
+        (
+            order.ts_init,
+            str(order.client_order_id),
+            desk_of(order),
+            "buy" if order.side is OrderSide.BUY else "sell",
+            order.order_type.name.lower(),
+            order.quantity.as_double(),
+            _level(order),
+            order.status.name.lower(),
+            str(order.tags[0]),
+            trader.refusals.get(str(order.client_order_id), ""),
+            trader.held.get(str(order.client_order_id), 0),
+        )
+        for order in (*cache.orders(), *trader.unsent())
+    ]
+    return sorted(rows)
+
+
+def desk_of(order: Any) -> str:
+    """The name of the strategy that sent a Nautilus order."""
+    return str(order.tags[1])
+
+
+def _level(order: Any) -> float:
+    level = getattr(order, "price", None) or getattr(order, "trigger_price", None)
+    return float("nan") if level is None else level.as_double()
+
+
+def order_warnings(rows: Sequence[tuple[Any, ...]], dust: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Warnings of refused orders that left a position without its exit or its stop, and of positions that are
+    left because they are too small to be traded.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+        Of ``order_rows``.
+    dust : sequence of mapping
+        Of ``Trader.dust``.
+    """
+    status, role, reason = (ORDERS.get_field_index(name) for name in ("status", "role", "reason"))
+    said = []
+    for kind, meant in (("exit", "exits"), ("stop", "protective stops")):
+        refused = Counter(
+            short_reason(row[reason]) for row in rows if row[role] == kind and row[status] in REFUSED
+        )
+        if refused:
+            said.append(f"{refused.total():,} {meant} were refused: {counted(dict(refused.most_common()))}")
+    said += [
+        f"{rest['strategy']} ends with {rest['contracts']:.12g} contracts, worth {rest['worth']:.4g}: dust, "
+        "too small for an order by itself"
+        for rest in dust
+    ]
+    return said
