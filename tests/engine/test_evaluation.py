@@ -205,7 +205,9 @@ def test_detector_on_other_seeds(catalog: Path, tmp_path: Path, capsys: pytest.C
     captured = capsys.readouterr()
     seeds = json.loads(captured.out)["regimes"]["seeds"]
     assert [one["seed"] for one in seeds] == [1001, 1002]
-    assert all(0 < one["accuracy"] <= 1 and 0 < one["reference"] <= 1 for one in seeds)
+    # Twenty minutes are few to learn four states from: what is learned may be wrong, what is told is not.
+    assert all(0 <= one["accuracy"] <= 1 and 0.5 < one["reference"] <= 1 for one in seeds)
+    assert seeds[0]["accuracy"] != seeds[1]["accuracy"]
     assert captured.err.count("true parameters") == 2
     assert "reference" in json.loads(captured.out)["regimes"]
 
