@@ -1,14 +1,9 @@
-"""The base of every typed setting: frozen, closed to unknown keys, readable from TOML; and how kinds of
-settings are found."""
+"""The base of every typed setting: frozen, closed to unknown keys, readable from TOML."""
 
-import importlib
-import pkgutil
 import re
-import typing
-from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -79,52 +74,6 @@ def _no_percentage(value: float) -> float:
 
 Volatility = Annotated[Number, AfterValidator(_no_percentage), unit("a year, 0.8 is 80 %")]
 """A standard deviation a year. What looks like a percentage is refused; a huge one means never."""
-
-
-def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import every module of a package, so that the classes in it are known."""
-    for module in pkgutil.iter_modules(path):
-        importlib.import_module(f"{package}.{module.name}")
-
-
-def union_of_kinds(base: type[Settings], *verbs: str) -> Any:
-    """The union of all settings derived from ``base``, for a field discriminated by ``kind``.
-
-    A class without a ``kind`` from which others derive is their base, and no kind of its own.
-
-    Raises
-    ------
-    ValueError
-        If a class has no ``kind``, or another's, or lacks one of ``verbs``; it is named with its module.
-    """
-    owners: dict[str, str] = {}
-    found = []
-    for cls in sorted(dict.fromkeys(_derived(base)), key=lambda c: c.__name__):
-        where = f"{cls.__module__}.{cls.__qualname__}"
-        field = cls.model_fields.get("kind")
-        annotation = field.annotation if field is not None else None
-        tags = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
-        if not tags:
-            if cls.__subclasses__():
-                continue
-            raise ValueError(
-                f'{where}: has no kind of its own; give it one, as kind: Literal["name"] = "name"'
-            )
-        for tag in tags:
-            if tag in owners:
-                raise ValueError(f"{where}: kind {tag!r} is that of {owners[tag]}; give it another")
-            owners[tag] = where
-        for verb in verbs:
-            if getattr(cls, verb) is getattr(base, verb):
-                raise ValueError(f"{where}: has no {verb!r}; write it as {base.__name__}.{verb} says")
-        found.append(cls)
-    return Union[tuple(found)]  # noqa: UP007
-
-
-def _derived(base: type[Settings]) -> Iterator[type[Settings]]:
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _derived(cls)
 
 
 def parse_duration(value: object) -> int:

@@ -1,19 +1,21 @@
 """What every regime detector shares: its settings, and the outputs it ends in."""
 
 from collections.abc import Collection
-from typing import Self
+from typing import ClassVar, Self
 
 from core.causal import CausalFilter
+from core.kinds import Family
 from core.messages import REGIMES
-from core.settings import Settings
 from core.table import FeatureTable
 
 POSTERIOR = tuple(f"p_{name}" for name in REGIMES)
 """Filtered probabilities of the regimes: ``p_trend, p_chop, p_stress``."""
 
 
-class RegimeSettings(Settings):
+class RegimeSettings(Family):
     """How to detect the regime; a subclass is one detector, found by its ``kind``."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("fit", "columns")
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -5,23 +5,12 @@ and a ``policy``.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
 
-from pydantic import Field
-
-from core.settings import import_modules, union_of_kinds
+from core.kinds import import_modules
 from strategies.desk import DeskConfig
 from strategies.policy import PolicySettings
 
 import_modules(__name__, __path__)
-
-
-def union() -> Any:
-    """The union of every strategy's settings, for a config field discriminated by ``kind``."""
-    return union_of_kinds(PolicySettings, "policy")
-
-
-StrategySettings = Annotated[union(), Field(discriminator="kind")]  # type: ignore[valid-type]
 
 
 def check_owners(strategies: Mapping[str, PolicySettings]) -> None:
@@ -39,7 +28,5 @@ def check_owners(strategies: Mapping[str, PolicySettings]) -> None:
 __all__ = [
     "DeskConfig",
     "PolicySettings",
-    "StrategySettings",
     "check_owners",
-    "union",
 ]

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 from pydantic import Field
 
+from core.kinds import Family
 from core.messages import REGIMES
-from core.settings import Multiple, Settings
+from core.settings import Multiple
 from strategies.governor import RiskSettings
 from strategies.sizing import ContractSpec, SizingSettings
 
@@ -154,13 +155,14 @@ class Policy(Protocol):
         ...
 
 
-class PolicySettings(Settings):
+class PolicySettings(Family):
     """What every strategy is configured with."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("policy",)
 
     on_forecast: ClassVar[bool] = False
     """Whether it trades on a forecast of direction, and never without one."""
 
-    kind: str
     regimes: tuple[Literal["trend", "chop"], ...] = Field(min_length=1)
     """Where it may take risk; stress is not among them, so nobody adds risk there."""
     on_leave: Literal["flatten", "reduce_only"] = "flatten"

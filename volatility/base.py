@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,8 @@ from pydantic import Field
 from core import checks
 from core.causal import CausalFilter
 from core.fitting import warn_fit
-from core.settings import Bars, Settings
+from core.kinds import Family
+from core.settings import Bars
 from core.table import FeatureTable
 from learners.training import Progress
 from volatility.scores import realized_variance
@@ -23,8 +24,10 @@ OUTPUTS = ("volatility", "bar_volatility")
 the next bar's alone. Both are per period, not annualised."""
 
 
-class VolatilitySettings(Settings):
+class VolatilitySettings(Family):
     """How to forecast volatility; a subclass is one model, found by its ``kind``."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("fit",)
 
     returns: str = "log_return_1"
     """Feature of per-bar log returns."""

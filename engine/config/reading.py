@@ -13,6 +13,7 @@ import pydantic
 import tomli_w
 
 from core.errors import BeaufortError
+from core.kinds import members, tags
 from core.settings import Settings, format_duration, shown
 
 
@@ -73,11 +74,11 @@ def _describe(model: type[Settings], error: Any) -> str:
     loc = error["loc"]
     place, _ = _walk(model, loc)
     if error["type"] == "extra_forbidden":
-        table, members = _walk(model, loc[:-1])
-        known = _keys(members)
-        others = [m for m in _walk(model, loc[:-2])[1] if loc[-1] in m.model_fields and m not in members]
-        kinds = [tag for other in others for tag in _tags(other)]
-        if kinds and any(loc[-2] in _tags(member) for member in members):
+        table, here = _walk(model, loc[:-1])
+        known = [name for member in here for name in member.model_fields]
+        others = [m for m in _walk(model, loc[:-2])[1] if loc[-1] in m.model_fields and m not in here]
+        kinds = [tag for other in others for tag in tags(other)]
+        if kinds and any(loc[-2] in tags(member) for member in here):
             whole = f"--set '{table}={{kind=\"{loc[-2]}\"}}'"
             belongs = " and ".join(repr(kind) for kind in kinds)
             return f"{place}: belongs to kind {belongs}, not {loc[-2]!r}; to set the whole table: {whole}"
@@ -87,8 +88,11 @@ def _describe(model: type[Settings], error: Any) -> str:
     if error["type"] == "missing":
         return f"{place}: missing; this key is required"
     if error["type"] == "union_tag_invalid":
-        context = error["ctx"]
-        return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
+        tag = error["ctx"]["tag"]
+        known = [name for member in _walk(model, loc)[1] for name in tags(member)]
+        near = difflib.get_close_matches(tag, known, n=1)
+        names = ", ".join(map(repr, dict.fromkeys([*near, *known])))
+        return f"{place}.kind: {tag!r} is not one of {names}"
     if error["type"] in _BOUNDS:
         return f"{place}: {_bound(error, _unit(model, loc))}"
     message = _SHAPES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
@@ -154,32 +158,15 @@ def _walk(model: Any, loc: tuple[Any, ...]) -> tuple[str, list[type[Settings]]]:
         while typing.get_origin(model) is Annotated:
             model = typing.get_args(model)[0]
         arguments = [a for a in typing.get_args(model) if a is not Ellipsis]
-        members = _members(model)
-        tagged = [member for member in members if part in _tags(member)]
+        choices = members(model)
+        tagged = [member for member in choices if part in tags(member)]
         if typing.get_origin(model) in (dict, tuple, list):
             model = arguments[-1]
-        elif tagged and len(members) > 1:
+        elif tagged and len(choices) > 1:
             model = tagged[0]
             continue
         else:
-            field = next((m.model_fields[part] for m in members if part in m.model_fields), None)
+            field = next((m.model_fields[part] for m in choices if part in m.model_fields), None)
             model = field.annotation if field else None
         written.append(str(part))
-    return ".".join(written), _members(model)
-
-
-def _keys(members: list[type[Settings]]) -> list[str]:
-    return [name for member in members for name in member.model_fields]
-
-
-def _members(model: Any) -> list[type[Settings]]:
-    if isinstance(model, type):
-        return [model] if issubclass(model, Settings) else []
-    if isinstance(model, typing.TypeAliasType):
-        return _members(model.__value__)
-    return [member for argument in typing.get_args(model) for member in _members(argument)]
-
-
-def _tags(model: type[Settings]) -> tuple[Any, ...]:
-    """The values of ``kind`` that mean ``model``, whether or not it has a default."""
-    return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+    return ".".join(written), members(model)

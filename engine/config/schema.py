@@ -1,10 +1,10 @@
 """What configs may say, for people and for their editors: a JSON schema with a text, a unit and a default for
 every key, and the list of kinds."""
 
-import typing
 from collections.abc import Iterator
 from typing import Any
 
+from core.kinds import members, tags
 from core.settings import Settings
 from features.registry import features
 
@@ -55,7 +55,7 @@ def kinds() -> Iterator[tuple[str, str, str]]:
         (ImportMapping, "table", "[[table]] of a mapping"),
     ):
         for member in members(model.model_fields[key].annotation):
-            for name in typing.get_args(member.model_fields["kind"].annotation):
+            for name in tags(member):
                 yield place, name, first_sentence(member.__doc__ or "")
 
 
@@ -83,12 +83,3 @@ def list_features() -> str:
             f"needs: {', '.join(feature.needs)}",
         ]
     return "\n".join(lines)
-
-
-def members(annotation: Any) -> list[type[Settings]]:
-    """The settings that may stand where ``annotation`` does."""
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, Settings) else []
-    if isinstance(annotation, typing.TypeAliasType):
-        return members(annotation.__value__)
-    return [member for argument in typing.get_args(annotation) for member in members(argument)]

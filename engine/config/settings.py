@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal
 from nautilus_trader.model import BarType, InstrumentId, Money
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-import regimes
 import strategies
-import volatility
 from core.errors import BeaufortError
 from core.settings import (
     Duration,
@@ -29,10 +27,11 @@ from core.settings import (
 from engine.config.reading import load_settings, settings_from, to_toml
 from features.bars import BarSpec, ExternalBars
 from features.registry import Need, choose
-from regimes.base import RegimeSettings
-from strategies import forecasters
-from strategies.forecasters.base import ForecastSettings
+from regimes import RegimeSettings
+from strategies import PolicySettings
+from strategies.forecasters import ForecastSettings
 from strategies.governor import RiskSettings
+from volatility import VolatilitySettings
 from volatility.gate import GateSettings
 
 __all__ = ["RunConfig", "load_config", "load_settings", "output_folder", "settings_from", "to_toml"]
@@ -311,15 +310,15 @@ class RunConfig(Settings):
     """When a bar closes."""
     features: tuple[str, ...] = ()
     """Features to compute beside those that the models read; see ``beaufort features --list``."""
-    regime: Annotated[regimes.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    regime: RegimeSettings
     """What kind of market it is."""
-    volatility: Annotated[volatility.union(), Field(discriminator="kind")]  # type: ignore[valid-type]
+    volatility: VolatilitySettings
     """How far prices will move."""
     gate: GateSettings = GateSettings()
     """When risk goes off and comes back."""
-    forecast: Annotated[forecasters.union(), Field(discriminator="kind")] | None = None  # type: ignore[valid-type]
+    forecast: ForecastSettings | None = None
     """Which way prices will move; without it nobody forecasts direction."""
-    strategies: dict[Name, Annotated[strategies.union(), Field(discriminator="kind")]]  # type: ignore[valid-type]
+    strategies: dict[Name, PolicySettings]
     """Who trades in which regime, each under a name of your own."""
     risk: RiskSettings = RiskSettings()
     """Limits that hold for every strategy."""

@@ -1,10 +1,10 @@
 """Judging the models apart from money, out of sample: regimes, volatility, forecaster."""
 
 import tempfile
-import typing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ import volatility
 from catalogs.synthetic.writing import read_settings, read_truth, synthesize
 from core.causal import Chain
 from core.errors import BeaufortError
+from core.kinds import kinds_of
 from core.messages import REGIMES
 from core.settings import format_duration, format_time
 from core.table import FeatureTable
@@ -243,8 +244,8 @@ def _one_seed(config: RunConfig, seed: int, say: Say) -> SeedAccuracy:
 def _volatility_models(config: RunConfig) -> dict[str, volatility.VolatilitySettings]:
     """The config's model and the others at their defaults, all on the same returns and horizon."""
     mine = config.volatility
-    common = {"returns": mine.returns, "horizon": mine.horizon, "max_rows": mine.max_rows}
-    classes = {c.model_fields["kind"].default: c for c in typing.get_args(volatility.union())}
+    common: dict[str, Any] = {"returns": mine.returns, "horizon": mine.horizon, "max_rows": mine.max_rows}
+    classes = {c.model_fields["kind"].default: c for c in kinds_of(volatility.VolatilitySettings)}
     others = {kind: classes[kind](**common) for kind in _BASELINES if kind != mine.kind}
     return {mine.kind: mine, **others}
 

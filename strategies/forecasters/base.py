@@ -1,14 +1,15 @@
 """What every forecaster shares: its settings, the classes it tells apart, and the examples it learns from."""
 
 from collections.abc import Collection
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field
 
 from core.causal import CausalFilter
 from core.fitting import warn_fit
-from core.settings import Bars, Multiple, Number, Settings, unit
+from core.kinds import Family
+from core.settings import Bars, Multiple, Number, unit
 from core.table import FeatureTable
 from learners.training import Progress, time_slices
 
@@ -24,8 +25,10 @@ _LEAST_MOVES = 20  # examples of up and of down, below which a fit on the traini
 _FEW_MOVES = 100  # below which it says little
 
 
-class ForecastSettings(Settings):
+class ForecastSettings(Family):
     """How to forecast direction; a subclass is one model, found by its ``kind``."""
+
+    verbs: ClassVar[tuple[str, ...]] = ("fit",)
 
     features: tuple[str, ...] = ()
     """Features it reads; empty: those that suit the data, over one bar and over the horizon."""

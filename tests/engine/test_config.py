@@ -45,6 +45,7 @@ def _problems(*overrides: str) -> list[str]:
         ("venue.wobble=1", "venue.wobble: unknown key; known keys: bar_fills, default_leverage"),
         ("regime.kind=hmmm", "regime.kind: 'hmmm' is not one of 'hmm', 'rules'"),
         ("strategies.grid.kind=gird", "strategies.grid.kind: 'gird' is not one of 'grid', 'momentum'"),
+        ("regime.kind=rule", "regime.kind: 'rule' is not one of 'rules', 'hmm'"),
         ("bars.kind=tick", "bars.kind: 'tick' is not one of 'clock', 'volume', 'dollar', 'external'"),
         ("forecast.kind=foo", "forecast.kind: 'foo' is not one of 'logistic', 'lstm'"),
         ("bars.interval=1x", "bars.interval: '1x' is not a duration; write a number and a unit of ns"),

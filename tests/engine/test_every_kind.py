@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import regimes
-import volatility
 from core.causal import CausalFilter
+from core.kinds import kinds_of
 from core.settings import Settings
 from core.table import FeatureTable
 from engine.config import RunConfig
-from strategies import forecasters
+from regimes import RegimeSettings
+from strategies.forecasters import ForecastSettings
 from tests.conformance import check_laws
+from volatility import VolatilitySettings
 
-UNIONS = {"regime": regimes.union(), "volatility": volatility.union(), "forecast": forecasters.union()}
-KINDS = [(stage, model) for stage, union in UNIONS.items() for model in typing.get_args(union)]
+FAMILIES = {"regime": RegimeSettings, "volatility": VolatilitySettings, "forecast": ForecastSettings}
+KINDS = [(stage, model) for stage, family in FAMILIES.items() for model in kinds_of(family)]
 
 _QUICK = {"epochs": 1, "samples": 128, "batch": 64}
 SMALLER = {
@@ -66,7 +67,7 @@ def test_laws_hold_for_every_kind(
 
 def test_every_kind_that_a_config_can_name_is_among_them() -> None:
     schema = RunConfig.model_json_schema()["properties"]
-    for stage in UNIONS:
+    for stage in FAMILIES:
         field = schema[stage]
         tagged = next(one for one in (field, *field.get("anyOf", ())) if "discriminator" in one)
         tested = {model.model_fields["kind"].default for role, model in KINDS if role == stage}

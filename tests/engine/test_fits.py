@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import typing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ import pytest
 import small_market
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import regimes
-import volatility
 from core.errors import BeaufortError
 from core.fitting import warn_fit
+from core.kinds import kinds_of
 from core.settings import Settings
 from core.table import FeatureTable
 from engine.config import RunConfig, to_toml
@@ -26,19 +24,21 @@ from engine.reports import write_report
 from engine.research.fits import Fitted, fit
 from engine.research.training import train
 from engine.sessions.backtest import run_backtest
+from regimes import RegimeSettings
 from regimes.rules import RulesSettings
-from strategies import forecasters
+from strategies.forecasters import ForecastSettings
 from strategies.forecasters.logistic import LogisticSettings
+from volatility import VolatilitySettings
 from volatility.ewma import EwmaSettings
 
 KINDS = [
     (stage, model)
-    for stage, union in (
-        ("regime", regimes.union()),
-        ("volatility", volatility.union()),
-        ("forecast", forecasters.union()),
+    for stage, family in (
+        ("regime", RegimeSettings),
+        ("volatility", VolatilitySettings),
+        ("forecast", ForecastSettings),
     )
-    for model in typing.get_args(union)
+    for model in kinds_of(family)
 ]
 N = 3_000
 

@@ -1,7 +1,6 @@
 """Regime filters against hmmlearn, plain loops and hand-worked paths, and the three laws on each."""
 
 import math
-import typing
 import warnings
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 import regimes
 from core.causal import Chain
+from core.kinds import kinds_of
 from core.messages import REGIMES
 from core.table import FeatureTable
 from regimes.hmm import HmmFilter, HmmSettings
@@ -335,8 +335,8 @@ def test_laws_hold(table: FeatureTable, fitted: HmmFilter) -> None:
     check_laws(rules, table.columns(("log_return_1",))[:800])
 
 
-def test_every_detector_is_in_the_union(table: FeatureTable) -> None:
-    detectors = typing.get_args(regimes.union())
+def test_every_detector_is_known(table: FeatureTable) -> None:
+    detectors = kinds_of(regimes.RegimeSettings)
     assert {d.model_fields["kind"].default for d in detectors} >= {"hmm", "rules"}
     for detector in (SETTINGS, RulesSettings()):
         with warnings.catch_warnings():
