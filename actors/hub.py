@@ -21,7 +21,7 @@ from actors.records import code, delta_reader, pack, quote_reader, trade_reader
 from core.causal import State
 from core.events import EVENT, LAST, EventKind, sort_events, split_at
 from core.messages import SeriesValue
-from features.bars import BarSpec, DollarBars, VolumeBars
+from features.bars import BarSpec, ClockBars, TradeCounter
 from features.kernel import FeatureKernel
 
 
@@ -82,6 +82,8 @@ class FeatureHub(Conductor):
     ----------
     memory : State
         Of the kernel.
+    counted : State
+        Of the rule that closes bars.
     stages : mapping of str to Online
     started : int
         When the hub began to listen, ns.
@@ -93,13 +95,16 @@ class FeatureHub(Conductor):
         super().__init__(config)
         self._c = config
         self.memory = config.kernel.initial_state()
+        self._closes = config.bars.closes(config.kernel.streams[0].contract)
+        self.counted = self._closes.initial_state()
         self.stages = config.stages
         self._regime, self._volatility = config.stages["regime"], config.stages["volatility"]
         self._forecast = config.stages.get("forecast")
         self.started = 0
         self.late = 0
         self._closed = 0
-        self._due: list[int] = []  # closes of volume, dollar and external bars still to be made: a heap
+        self._interval = config.bars.interval if isinstance(config.bars, ClockBars) else 0
+        self._due: list[int] = []  # closes still to be made: a heap
         self._resumed = False
         self._records: list[bytes] = []
         self._coming = _merged(config.series)
@@ -110,10 +115,39 @@ class FeatureHub(Conductor):
                 handler = config.guard.watch(self, _recorded(config.record, handler))
             setattr(self, name, handler)
 
-    def continue_from(self, state: State) -> None:
-        """Go on from ``state``, saved a while ago: everything but the books, which the venue will send
-        anew."""
-        self.memory = state
+    def save(self) -> dict[str, State]:
+        """What another hub needs to go on: ``kernel``, and ``bars``, which is what was counted of the open
+        bar, the events that came (``EVENT`` records, as bytes), and closes that wait for their grace."""
+        events = np.frombuffer(b"".join(self._records), np.uint8)
+        due = np.array(sorted(self._due), np.int64)
+        return {"kernel": self.memory, "bars": {**self.counted, "events": events, "due": due}}
+
+    @property
+    def heard(self) -> int:
+        """Until when this hub, or the one whose state it took over, has heard the market, ns; 0 if never."""
+        events = np.frombuffer(b"".join(self._records), EVENT)
+        told = events["ts"][events["kind"] != EventKind.CLEAR]  # of those, some are its own
+        return max(0, int(self.memory["times"][0]), int(told.max(initial=0)))
+
+    def load(self, parts: Mapping[str, State]) -> None:
+        """Go on from what ``save`` gave a while ago; of order books, the venue will send them anew.
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of such a hub.
+        """
+        kernel, bars = dict(parts.get("kernel", {})), dict(parts.get("bars", {}))
+        events, due = bars.pop("events", _NOTHING), bars.pop("due", _NOTHING)
+        for name, found, own in (("kernel", kernel, self.memory), ("bars", bars, self.counted)):
+            if _shapes(found) != _shapes(own):
+                raise ValueError(f"the state of {name} is that of another config or version")
+        if events.dtype != np.uint8 or events.size % EVENT.itemsize or due.dtype != np.int64 or due.ndim != 1:
+            raise ValueError("what is kept of the open bar are not events and closes")
+        self.memory, self.counted = kernel, bars
+        kept, size = events.tobytes(), EVENT.itemsize
+        self._records += [kept[i : i + size] for i in range(0, len(kept), size)]
+        self._due = due.tolist()
         self._resumed = True
 
     # -- subscriptions ---------------------------------------------------------------------------------------
@@ -122,16 +156,34 @@ class FeatureHub(Conductor):
         super().on_start()
         c = self._c
         now = self.started = self._closed = self.clock.timestamp_ns()
+        if self._resumed:
+            self._go_on(now)
         for index, stream in enumerate(c.streams):
-            if self._resumed and stream.book == "deltas":
-                self._records.append(pack(now, code(EventKind.CLEAR, index, LAST), 0.0, 0.0))
             self._subscribe(stream, traded=index == 0)
         while self._next is not None and self._next.ts_init < now:
             self._next = next(self._coming, None)
-        if c.bars.kind == "clock":
-            first = now // c.bars.interval * c.bars.interval + c.bars.grace
+        if self._interval:
+            first = now // self._interval * self._interval + c.bars.grace
             # A timer first fires one interval after its start: at the first close after now, plus the grace.
-            self.clock.set_timer_ns("bars", c.bars.interval, start_time_ns=first, callback=self._fire)
+            self.clock.set_timer_ns("bars", self._interval, start_time_ns=first, callback=self._fire)
+
+    def _go_on(self, now: int) -> None:
+        """Have the bars made that were due or open when the last session stopped; empty its books.
+
+        A clock bar that was open then is closed at its own end, with what came of it, so that the first bar
+        of this session is not of both. In what followed nobody listened: no bars are made of it.
+        """
+        self._closed = max(0, int(self.memory["times"][0]))
+        due, self._due = self._due, []
+        if self._interval and not due:
+            events = np.frombuffer(b"".join(self._records), EVENT)
+            since = self._closed or int(events["ts"].min(initial=now))
+            due = self._closes.find(events, since, min(now, since + self._interval)).tolist()
+        for close in due:
+            self._expect(close)
+        for index, stream in enumerate(self._c.streams):
+            if stream.book == "deltas":
+                self._records.append(pack(now, code(EventKind.CLEAR, index, LAST), 0.0, 0.0))
 
     def _subscribe(self, stream: HubStream, *, traded: bool) -> None:
         iid = stream.instrument_id
@@ -161,8 +213,8 @@ class FeatureHub(Conductor):
         streams = [s.instrument_id for s in self._c.streams]
         append = self._records.append
         trades = [trade_reader(append, i, self._fail) for i in range(len(streams))]
-        if isinstance(self._c.bars, VolumeBars | DollarBars):
-            trades[0] = self._counted(trades[0], self._c.bars)
+        if isinstance(self._closes, TradeCounter):
+            trades[0] = self._counting(trades[0], self._closes)
         quotes = [quote_reader(append, i, self._fail) for i in range(len(streams))]
         deltas = [delta_reader(append, i, self._fail) for i in range(len(streams))]
         watch = self._c.guard.watch
@@ -195,14 +247,14 @@ class FeatureHub(Conductor):
     def _fail(self) -> None:
         self._c.guard.fail(self, sys.exception())
 
-    def _counted(self, read: Callable[[Any], None], bars: VolumeBars | DollarBars) -> Callable[[Any], None]:
+    def _counting(self, read: Callable[[Any], None], counter: TradeCounter) -> Callable[[Any], None]:
         """``read``, and a timer for the bar that a trade completes."""
-        counter = bars.closes(self._c.kernel.streams[0].contract)
 
         def on_trade(trade: Any) -> None:
             read(trade)
             try:
-                close = counter.update(trade.ts_init, trade.price.as_double(), trade.size.as_double())
+                price, size = trade.price.as_double(), trade.size.as_double()
+                close = counter.update(self.counted, trade.ts_init, price, size)
                 if close is not None:
                     self._expect(close)
             except Exception:
@@ -232,9 +284,8 @@ class FeatureHub(Conductor):
 
     def _on_close_due(self, event: Any) -> None:
         t1 = event.ts_event - self._c.bars.grace
-        if self._c.bars.kind == "clock":
-            self._close(t1)
-            return
+        if self._interval and t1 % self._interval == 0:
+            heapq.heappush(self._due, t1)
         # A live clock fires alerts about a millisecond apart in any order, and one already past at its own
         # time: bars are made in the order of their closes, each as of its close.
         while self._due and self._due[0] <= t1:
@@ -283,6 +334,11 @@ class FeatureHub(Conductor):
 
 
 _CLOSE = code(EventKind.CLOSE, 0)
+_NOTHING = np.empty(0)
+
+
+def _shapes(state: State) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    return {name: (array.shape, array.dtype) for name, array in state.items()}
 
 
 def _recorded(record: Callable[[Any], None], handler: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -179,11 +179,12 @@ class Market:
         kernel = self._kernel(start, end)
         state = kernel.initial_state()
         closes = self.config.bars.closes(kernel.streams[0].contract)
+        counted = closes.initial_state()
         at = start
         for events in self._events(start, end):
             until = min(at + _CHUNK, end)
             try:
-                series = BarSeries(*kernel.run(closes.merge(events, at, until), state))
+                series = BarSeries(*kernel.run(closes.merge(events, at, until, counted), state))
             except ValueError as error:  # a feature raised, one of the user's own
                 raise BeaufortError(str(error)) from error
             yield until, series

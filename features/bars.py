@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from pydantic import Field, field_validator
 
+from core.causal import State
 from core.contract import COIN, Contract, value, volume
 from core.events import EVENT, EventKind
 from core.settings import Duration, Number, Settings, default, format_duration, unit
@@ -101,15 +102,23 @@ BarSpec = Annotated[ClockBars | VolumeBars | DollarBars | ExternalBars, Field(di
 
 
 class BarCloses:
-    """Finds closes in event arrays that follow each other without a gap."""
+    """Finds closes in event arrays that follow each other without a gap; what it remembers between two of
+    them is its state, so the three laws of ``core.causal`` hold for it."""
 
-    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Closes, int64 ascending, that become known from ``events``, which cover ``start <= ts < end``."""
+    def initial_state(self) -> State:
+        """Before the first event; empty where nothing is remembered."""
+        return {}
+
+    def find(self, events: np.ndarray, start: int, end: int, state: State | None = None) -> np.ndarray:
+        """Closes, int64 ascending, that become known from ``events``, which cover ``start <= ts < end``.
+
+        They are found from ``state`` on (changed in place), or from nothing.
+        """
         raise NotImplementedError
 
-    def merge(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+    def merge(self, events: np.ndarray, start: int, end: int, state: State | None = None) -> np.ndarray:
         """``events`` with a ``CLOSE`` record at each close."""
-        return with_closes(events, self.find(events, start, end))
+        return with_closes(events, self.find(events, start, end, state))
 
 
 class ClockCloses(BarCloses):
@@ -118,7 +127,7 @@ class ClockCloses(BarCloses):
     def __init__(self, interval: int) -> None:
         self._interval = interval
 
-    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+    def find(self, events: np.ndarray, start: int, end: int, state: State | None = None) -> np.ndarray:
         step = self._interval
         return np.arange(start // step * step + step, end + 1, step, dtype=np.int64)
 
@@ -126,7 +135,7 @@ class ClockCloses(BarCloses):
 class TradeTimes(BarCloses):
     """1 ns after each moment with trades of the traded stream: where external bars, told as trades, end."""
 
-    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+    def find(self, events: np.ndarray, start: int, end: int, state: State | None = None) -> np.ndarray:
         traded = (events["stream"] == 0) & (events["kind"] == EventKind.TRADE)
         return np.unique(events["ts"][traded]) + 1
 
@@ -134,7 +143,8 @@ class TradeTimes(BarCloses):
 class TradeCounter(BarCloses):
     """Volume or value traded since the last close; a bar closes 1 ns after the trade that fills it.
 
-    Trades of the same ``ts`` as that trade still belong to the bar and are not counted for the next one.
+    Trades of the same ``ts`` as that trade still belong to the bar and are not counted for the next one. Its
+    state is ``counted``, what was counted since the last close, and ``close``, that close.
     """
 
     def __init__(self, size: float, by_value: bool, contract: Contract = COIN) -> None:
@@ -142,25 +152,28 @@ class TradeCounter(BarCloses):
         self._by_value = by_value
         self._contract = contract
         self._amount = (value if by_value else volume).py_func  # a compiled call costs more than its sum
-        self._state = np.zeros(1)  # counted since the last close
-        self._close = np.zeros(1, np.int64)  # the last close
 
-    def update(self, ts: int, price: float, size: float) -> int | None:
+    def initial_state(self) -> State:
+        return {"counted": np.zeros(1), "close": np.zeros(1, np.int64)}
+
+    def update(self, state: State, ts: int, price: float, size: float) -> int | None:
         """Count one trade; the close it brings, or None."""
-        if ts < self._close[0]:
+        if ts < state["close"][0]:
             return None
-        total = self._state[0] + self._amount(price, size, *self._contract)
+        counted = state["counted"]
+        total = counted[0] + self._amount(price, size, *self._contract)
         if total < self._size:
-            self._state[0] = total
+            counted[0] = total
             return None
-        self._state[0] = 0.0
-        self._close[0] = ts + 1
+        counted[0] = 0.0
+        state["close"][0] = ts + 1
         return ts + 1
 
-    def find(self, events: np.ndarray, start: int, end: int) -> np.ndarray:
+    def find(self, events: np.ndarray, start: int, end: int, state: State | None = None) -> np.ndarray:
+        state = self.initial_state() if state is None else state
         closes = np.empty(len(events), np.int64)
         n = _find_closes(
-            events, self._size, self._by_value, *self._contract, self._state, self._close, closes
+            events, self._size, self._by_value, *self._contract, state["counted"], state["close"], closes
         )
         return closes[:n]
 
@@ -176,20 +189,20 @@ def bar_events(ts: np.ndarray, ohlcv: np.ndarray, stream: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _find_closes(events, size, by_value, multiplier, inverse, state, last, closes):  # type: ignore[no-untyped-def]
+def _find_closes(events, size, by_value, multiplier, inverse, counted, last, closes):  # type: ignore[no-untyped-def]
     n = 0
     for i in range(len(events)):
         event = events[i]
         if event.stream != 0 or event.kind < _TRADES[0] or event.kind > _TRADES[1] or event.ts < last[0]:
             continue
         if by_value:
-            total = state[0] + value(event.price, event.size, multiplier, inverse)
+            total = counted[0] + value(event.price, event.size, multiplier, inverse)
         else:
-            total = state[0] + volume(event.price, event.size, multiplier, inverse)
+            total = counted[0] + volume(event.price, event.size, multiplier, inverse)
         if total < size:
-            state[0] = total
+            counted[0] = total
         else:
-            state[0] = 0.0
+            counted[0] = 0.0
             last[0] = event.ts + 1
             closes[n] = event.ts + 1
             n += 1

@@ -291,7 +291,7 @@ class LiveSettings(Settings):
     state: Path = Path("runs/live-state")
     """Folder of the file ``<name>.npz`` that a session leaves for the next; without it one starts anew."""
     resume_within: Duration = default("5m", most="30d")
-    """Features and models go on from that file if its last bar is no older; else they warm up again."""
+    """How long ago the market may have been heard for features and models to go on from that file."""
 
 
 class RunConfig(Settings):

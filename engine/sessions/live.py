@@ -217,9 +217,8 @@ class Session:
             governor = self._hub.governor
             governor.memory.update(fitting("governor", remembered.parts["governor"], governor.memory))
             if resumed:
-                kernel = fitting("kernel", remembered.parts.get("kernel", {}), self._hub.memory)
-                self._hub.continue_from(kernel)
                 try:
+                    self._hub.load(remembered.parts)
                     for name, stage in self._hub.stages.items():
                         stage.load(remembered.parts.get(name, {}))
                     self._hub.trader.load(remembered.policies)
@@ -230,7 +229,7 @@ class Session:
 
     def _fits(self, remembered: SessionState, now: int) -> bool:
         """Whether features and models may go on from there."""
-        age = now - remembered.last_bar
+        age = now - remembered.heard
         if remembered.identity != self._identity:
             why = "is of a session that failed, or of other instruments, features, bars or bundles"
         elif age < 0:
@@ -320,26 +319,30 @@ class Session:
 
     def _save_state(self, equity: float, *, failed: bool) -> None:
         """Keep what the next session needs; of one that failed the account's history alone."""
-        if not self._last_bar:
-            return  # no bar has closed: what an earlier session left still holds
         hub = self._hub
+        if not hub.heard or (failed and not self._last_bar):
+            return  # what an earlier session left still holds
         parts = {"governor": hub.governor.memory}
         policies: dict[str, bytes] = {}
         if not failed:
-            parts["kernel"] = hub.memory
+            parts |= hub.save()
             parts |= {name: stage.save() for name, stage in hub.stages.items()}
             policies = hub.trader.save()
         identity = "" if failed else self._identity
         currency = self._config.venue.starting_balance.split()[-1]
         balance = f"{equity:.8f} {currency}" if math.isfinite(equity) else ""
-        SessionState(parts, policies, self._last_bar, balance, identity).save(self._state_file)
+        SessionState(parts, policies, hub.heard, balance, identity).save(self._state_file)
 
 
 def identity(market: Market, models: Models) -> str:
     """What states of features and models must agree on to be gone on from."""
     instruments = [str(instrument.id) for instrument in market.instruments.values()]
     bundles = [[bundle.name, bundle.sha256] for bundle in models.bundles]
-    shapes = {name: list(array.shape) for name, array in market.kernel.initial_state().items()}
+    closes = market.config.bars.closes(market.kernel.streams[0].contract)
+    shapes = [
+        {name: list(array.shape) for name, array in part.initial_state().items()}
+        for part in (market.kernel, closes)
+    ]
     return json.dumps([instruments, market.kernel.schema_hash, shapes, bar_identity(market.config), bundles])
 
 

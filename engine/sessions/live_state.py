@@ -17,16 +17,17 @@ _FACTS = "facts"
 
 @dataclasses.dataclass(frozen=True)
 class SessionState:
-    """The state after the last bar of a session.
+    """The state at the end of a session.
 
     Parameters
     ----------
     parts : mapping of str to State
-        By name: ``kernel``, ``governor`` and the stages; ``governor`` alone after a session that failed.
+        By name: ``kernel``, ``bars``, ``governor`` and the stages; ``governor`` alone after a session that
+        failed.
     policies : mapping of str to bytes
         By strategy: what its policy remembers, as JSON.
-    last_bar : int
-        Close of the last bar, ns.
+    heard : int
+        Until when the market was heard, ns.
     balance : str
         Of the account after the session, with its currency; empty if never known.
     identity : str
@@ -35,7 +36,7 @@ class SessionState:
 
     parts: Mapping[str, State]
     policies: Mapping[str, bytes]
-    last_bar: int
+    heard: int
     balance: str
     identity: str
 
@@ -44,7 +45,7 @@ class SessionState:
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"{name}:{key}": value for name, part in self.parts.items() for key, value in part.items()}
         policies = {name: memory.decode() for name, memory in self.policies.items()}
-        facts = [list(self.parts), policies, self.last_bar, self.balance, self.identity]
+        facts = [list(self.parts), policies, self.heard, self.balance, self.identity]
         save_state(path, {_FACTS: np.array(json.dumps(facts)), **arrays})
 
     @classmethod
@@ -60,19 +61,19 @@ class SessionState:
             return None
         try:
             arrays = load_state(path)
-            names, policies, last_bar, balance, identity = json.loads(str(arrays.pop(_FACTS)))
+            names, policies, heard, balance, identity = json.loads(str(arrays.pop(_FACTS)))
             parts: dict[str, State] = {str(name): {} for name in names}
             for place, value in arrays.items():
                 name, _, key = place.partition(":")
                 parts[name][key] = value
             memories = {str(name): memory.encode() for name, memory in policies.items()}
-            _refuse_nonsense(parts, last_bar, balance, identity)
+            _refuse_nonsense(parts, heard, balance, identity)
         except Exception as error:  # zip, npy and JSON each have their own ways to be damaged
             raise BeaufortError(
                 f"{path}: cannot be read as the state of a session ({error or type(error).__name__}); "
                 "remove it to begin anew"
             ) from None
-        return cls(parts, memories, last_bar, balance, identity)
+        return cls(parts, memories, heard, balance, identity)
 
 
 def fitting(name: str, found: State, expected: State) -> State:
@@ -94,9 +95,9 @@ def fitting(name: str, found: State, expected: State) -> State:
     return found
 
 
-def _refuse_nonsense(parts: dict[str, State], last_bar: object, balance: object, identity: object) -> None:
-    if not isinstance(last_bar, int) or isinstance(last_bar, bool) or not 0 < last_bar < 2**63:
-        raise ValueError(f"its last bar is {last_bar!r}, no time")
+def _refuse_nonsense(parts: dict[str, State], heard: object, balance: object, identity: object) -> None:
+    if not isinstance(heard, int) or isinstance(heard, bool) or not 0 < heard < 2**63:
+        raise ValueError(f"the moment of its end is {heard!r}, no time")
     if not isinstance(balance, str) or not isinstance(identity, str):
         raise ValueError("its balance or identity is no text")
     if balance:

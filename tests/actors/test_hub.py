@@ -1,5 +1,6 @@
 """The feature hub, handed raw data as Nautilus hands it, against the kernel over the same events at once."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from nautilus_trader.model import (
     AggressorSide,
+    Bar,
+    BarType,
     BookAction,
     BookOrder,
     BookType,
@@ -28,7 +31,8 @@ from core.causal import copy_state
 from core.contract import Contract
 from core.events import EVENT, LAST, EventKind, sort_events
 from core.messages import BarState, SeriesValue
-from features.bars import ClockBars, DollarBars, VolumeBars
+from engine.sessions.live_state import SessionState
+from features.bars import BarSpec, ClockBars, DollarBars, ExternalBars, VolumeBars
 from features.kernel import FeatureKernel, StreamSpec
 from tests.actors.idle import idle
 from tests.strategies.tiny_market import START, linear_perpetual
@@ -295,9 +299,8 @@ def test_a_saved_hub_goes_on_as_if_never_stopped(hub: Hub) -> None:
     bid, ask = OrderSide.BUY, OrderSide.SELL
     hub.on_book_deltas(_deltas(T0 + 1, [(BookAction.ADD, bid, 99.5, 1.0), (BookAction.ADD, ask, 100.5, 1.0)]))
     hub.close(T0 + S)
-    saved = copy_state(hub.memory)
     again = Hub(hub._c)
-    again.continue_from(saved)
+    again.load({name: copy_state(part) for name, part in hub.save().items()})
     for one in (hub, again):
         moved = [(BookAction.DELETE, ask, 100.5, 0.0), (BookAction.ADD, ask, 106.5, 1.0)]
         one.on_book_deltas(_deltas(T0 + S + 1, moved))
@@ -345,6 +348,112 @@ def _engine_hub(kernel: FeatureKernel, **series: tuple[np.ndarray, np.ndarray]) 
     )
 
 
+def _market(seconds: int, bars: BarSpec) -> list[Any]:
+    """Quotes and trades, or external bars, of some seconds from ``START``."""
+    rng = np.random.default_rng(3)
+    perpetual = linear_perpetual().id
+    size = Quantity(1.0, 3)
+    if isinstance(bars, ExternalBars):
+        prices = [[Price(100 + j, 1) for j in rng.permutation([0, 3, -3, 1])] for _ in range(seconds)]
+        return [
+            Bar(_SECONDS, p[0], Price(103, 1), Price(97, 1), p[3], size, ts, ts)
+            for ts, p in zip(range(START + S, START + (seconds + 1) * S, S), prices, strict=True)
+        ]
+    data: list[Any] = []
+    for i, ts in enumerate(np.unique(rng.integers(0, seconds * S, 12 * seconds)).tolist()):
+        price, ts = 100 + 0.1 * float(rng.integers(-9, 9)), START + ts
+        if rng.random() < 0.4:
+            bid, ask = Price(price, 1), Price(price + 0.2, 1)
+            data.append(QuoteTick(perpetual, bid, ask, size, size, ts, ts))
+        else:
+            side = (AggressorSide.BUY, AggressorSide.SELL)[i % 2]
+            traded = Quantity(round(0.01 + float(rng.exponential(0.3)), 3), 3)
+            data.append(TradeTick(perpetual, Price(price, 1), traded, side, TradeId(str(i)), ts, ts))
+    return data
+
+
+_SECONDS = BarType.from_str("BTCUSDT-PERP.SIM-1-SECOND-LAST-EXTERNAL")
+
+
+def _bar_hub(bars: BarSpec) -> Hub:
+    external = isinstance(bars, ExternalBars)
+    feeds = frozenset(("ohlcv",)) if external else frozenset(("book", "trades", "ohlcv"))
+    names = ("log_return_1", "log_volume_2", "high_low_3", "volume_zscore_4")
+    names = names if external else (*names, "spread", "trade_count_1", "signed_volume_2")
+    book, trades = ("none", False) if external else ("quotes", True)
+    stream = HubStream(
+        linear_perpetual().id, book, trades, False, False, False, _SECONDS if external else None
+    )
+    return Hub(
+        HubConfig(
+            **idle(RunGuard()),
+            kernel=FeatureKernel(names, [StreamSpec("perp", 0.1, feeds)]),
+            streams=(stream,),
+            bars=bars,
+            stages={"regime": Echo([0.2, 0.7, 0.1, 1.0]), "volatility": Echo([0.01, 0.001, 1.0])},
+        )
+    )
+
+
+def _listen(hub: Hub, data: list[Any], start: int, end: int) -> list[tuple[Any, ...]]:
+    """What the hub says of the bars it closes, while it listens from ``start`` to ``end``, ns."""
+    with tiny_engine(linear_perpetual()) as engine:
+        if heard := [item for item in data if start <= item.ts_init < end]:
+            engine.add_data(heard)
+        engine.add_strategy(hub)
+        engine.run(start=start, end=end - 1)
+    assert hub._c.guard.failures == []
+    return [(bar.ts, *bar.features, bar.price, bar.bid, bar.ask, bar.low, bar.high) for bar in hub.published]
+
+
+@pytest.mark.parametrize(
+    "bars",
+    [ClockBars(), VolumeBars(size=2.5), DollarBars(size=300.0), ExternalBars(interval="1s")],
+    ids=lambda bars: bars.kind,
+)
+def test_a_hub_stopped_at_any_moment_and_resumed_closes_the_bars_of_one_never_stopped(
+    bars: BarSpec, tmp_path: Path
+) -> None:
+    data, end = _market(14, bars), START + 13 * S
+    whole = _listen(_bar_hub(bars), data, START, end)
+    assert len(whole) >= 8
+    rng = np.random.default_rng(5)
+    first, *_, last = (row[0] for row in whole)
+    cuts = {  # before the first bar, about a close and the end of its grace, and anywhere
+        first - 2, first, first + 1, first + GRACE // 2, first + GRACE, first + GRACE + 1, last + 1,
+        *(START + rng.integers(S, 12 * S, 4)).tolist(),
+    }  # fmt: skip
+    for cut in sorted(cuts):
+        stopped = _bar_hub(bars)
+        before = _listen(stopped, data, START, cut)
+        path = tmp_path / "state.npz"
+        SessionState({"governor": {}, **stopped.save()}, {}, max(1, stopped.heard), "", "").save(path)
+        kept = SessionState.load(path)
+        assert kept is not None
+        resumed = _bar_hub(bars)
+        resumed.load(kept.parts)
+        after = _listen(resumed, data, cut, end)
+        np.testing.assert_array_equal(np.array(before + after), np.array(whole), err_msg=str(cut - START))
+        assert resumed.late == 0
+
+
+def test_a_state_of_other_bars_is_refused() -> None:
+    counting = _bar_hub(VolumeBars(size=2.5)).save()
+    with pytest.raises(ValueError, match="the state of bars is that of another config"):
+        _bar_hub(ClockBars()).load(counting)
+    torn = {"bars": {**counting["bars"], "events": np.zeros(5, np.uint8)}}
+    with pytest.raises(ValueError, match="not events and closes"):
+        _bar_hub(VolumeBars(size=2.5)).load(counting | torn)
+
+
+def test_what_a_hub_has_heard(hub: Hub) -> None:
+    assert hub.heard == 0
+    hub.on_trade(_trade(T0 + 5))
+    assert hub.heard == T0 + 5
+    hub.close(T0 + S)
+    assert hub.heard == T0 + S
+
+
 _DEPTH = StreamSpec("perp", 0.1, frozenset({"book", "depth", "trades", "ohlcv"}))
 
 
@@ -359,8 +468,9 @@ def test_a_resumed_hub_starts_with_empty_books() -> None:
     ]
     kernel.run(np.array(rows, EVENT), state)
     hub = _engine_hub(kernel)
-    hub.continue_from(state)
-    silent, told = _play(hub, START + S + 1, 2)
+    hub.load({"kernel": state, "bars": {"events": np.empty(0, np.uint8), "due": np.empty(0, np.int64)}})
+    open_then, silent, told = _play(hub, START + S + 1, 2)
+    assert (open_then.ts, open_then.price) == (ago + 2 * S, 101.5)
     assert np.isnan([silent.bid, silent.ask]).all()
     assert (told.bid, told.ask) == (90.0, 91.0)
     assert told.features[0] == pytest.approx(np.log(90.5 / 101.5))  # the features' memory is kept

@@ -191,7 +191,7 @@ def test_mutated_states_of_sessions(trained: RunConfig, tmp_path: Path) -> None:
 def _spoilt(change: Callable[[dict[str, dict[str, np.ndarray]]], None], honest: SessionState) -> SessionState:
     parts = {name: dict(part) for name, part in honest.parts.items()}
     change(parts)
-    return SessionState(parts, honest.policies, honest.last_bar, honest.balance, honest.identity)
+    return SessionState(parts, honest.policies, honest.heard, honest.balance, honest.identity)
 
 
 def test_a_state_of_other_shapes_is_refused(trained: RunConfig, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,22 @@ from hypothesis import strategies as st
 from naive_features import random_events
 from pydantic import TypeAdapter, ValidationError
 
+from core.causal import State, load_state, save_state
 from core.events import EVENT, EventKind, sort_events
 from features.bars import BarSpec, ClockBars, DollarBars, ExternalBars, VolumeBars, bar_events, with_closes
 from features.kernel import FeatureKernel, StreamSpec
 
 K = EventKind
 SECOND = 10**9
+EVERY_KIND = [ClockBars(), VolumeBars(size=12.0), DollarBars(size=1500.0), ExternalBars()]
+LAWFUL = FeatureKernel(
+    ["log_return_1", "signed_volume_3", "log_spread_2", "volume_zscore_4", "basis@spot", "series_value@oi"],
+    [
+        StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv", "book", "depth"))),
+        StreamSpec("spot", 0.1, frozenset(("trades", "ohlcv", "book"))),
+    ],
+    ["oi", "mood"],
+)
 SPEC: TypeAdapter[BarSpec] = TypeAdapter(BarSpec)
 
 
@@ -71,8 +83,9 @@ def test_only_trades_of_the_traded_stream_fill_a_bar() -> None:
 def test_one_trade_at_a_time_closes_where_a_batch_does(spec: VolumeBars | DollarBars) -> None:
     events = without_closes(1)
     counter = spec.closes()
+    state = counter.initial_state()
     counted = events[(events["kind"] >= K.TRADE_BUY) & (events["stream"] == 0)]
-    found = [counter.update(int(e["ts"]), float(e["price"]), float(e["size"])) for e in counted]
+    found = [counter.update(state, int(e["ts"]), float(e["price"]), float(e["size"])) for e in counted]
     closes = spec.closes().find(events, 0, 20 * SECOND)
     assert [close for close in found if close is not None] == closes.tolist()
     assert len(closes) > 5
@@ -99,20 +112,52 @@ def test_event_bars_equal_the_naive_rule(spec: VolumeBars | DollarBars) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "spec", [ClockBars(), VolumeBars(size=12.0), DollarBars(size=1500.0), ExternalBars()]
-)
+@pytest.mark.parametrize("spec", EVERY_KIND)
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 20 * SECOND), max_size=4))
 def test_closes_do_not_depend_on_how_time_is_cut(spec: BarSpec, cuts: list[int]) -> None:
     events = without_closes(3)
     whole = spec.closes().merge(events, 0, 20 * SECOND)
     closes, edges = spec.closes(), [0, *sorted(cuts), 20 * SECOND]
+    state = closes.initial_state()
     parts = []
     for start, end in itertools.pairwise(edges):
         low, high = np.searchsorted(events["ts"], (start, end))
-        parts.append(closes.merge(events[low:high], start, end))
+        parts.append(closes.merge(events[low:high], start, end, state))
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("spec", EVERY_KIND)
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 20 * SECOND), max_size=3))
+def test_bars_and_features_go_on_from_a_saved_state_and_know_no_future(
+    spec: BarSpec, cuts: list[int]
+) -> None:
+    # The three laws of the whole path from events to features, for every kind of bars.
+    events, closes = without_closes(5), spec.closes()
+
+    def run(part: np.ndarray, start: int, end: int, states: list[State]) -> np.ndarray:
+        table, quotes = LAWFUL.run(closes.merge(part, start, end, states[1]), states[0])
+        return np.column_stack((table.ts, table.values, quotes))
+
+    def begin() -> list[State]:
+        return [LAWFUL.initial_state(), closes.initial_state()]
+
+    whole = run(events, 0, 20 * SECOND, begin())
+    assert len(whole) > 5
+    parts, states, edges = [], begin(), [0, *sorted(cuts), 20 * SECOND]
+    for start, end in itertools.pairwise(edges):
+        low, high = np.searchsorted(events["ts"], (start, end))
+        parts.append(run(events[low:high], start, end, states))
+        with tempfile.TemporaryDirectory() as folder:
+            for i, state in enumerate(states):
+                save_state(Path(folder) / f"{i}.npz", state)
+            states = [load_state(Path(folder) / f"{i}.npz") for i in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    known = np.concatenate(parts[:1])
+    other = events[: np.searchsorted(events["ts"], edges[1])]
+    np.testing.assert_array_equal(run(other, 0, edges[1], begin()), known)
+    np.testing.assert_array_equal(whole[: len(known)], known)
 
 
 def test_closes_stand_before_events_of_their_moment() -> None:

@@ -39,7 +39,8 @@ def test_event_bars_count_coin_and_money(
     # A rounding of floats may put a bar one trade on; the numbers here are such that it does not.
     assert closes.tolist() == [each * (i + 1) for i in range(10)]
     counter = spec.closes(contract)
-    one_by_one = [counter.update(i, price, size) for i in range(len(events))]  # type: ignore[attr-defined]
+    state = counter.initial_state()
+    one_by_one = [counter.update(state, i, price, size) for i in range(len(events))]  # type: ignore[attr-defined]
     assert [close for close in one_by_one if close is not None] == closes.tolist()
 
 
