@@ -84,9 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     which = p.add_mutually_exclusive_group()
     which.add_argument("--mapping", action="store_true", help="of import mappings instead")
     which.add_argument("--synth", action="store_true", help="of synthetic market settings instead")
+    _plugins_of(p)
     p = _command(commands, "completion", _completion, "print what makes a shell complete commands and files")
     p.add_argument("shell", choices=("bash", "zsh", "fish"))
-    _command(commands, "kinds", _kinds, "list the kinds of bars, models, strategies and tables")
+    p = _command(commands, "kinds", _kinds, "list the kinds of bars, models, strategies and tables")
+    _plugins_of(p)
 
     data = commands.add_parser("data", help="import, synthesize and check catalogs")
     actions = data.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
@@ -171,6 +173,21 @@ def _overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _plugins_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", type=Path, nargs="?", help="config or mapping (TOML) whose plugins are known too"
+    )
+
+
+def _import_plugins(path: Path | None) -> None:
+    """Make the parts known that the plugins of a file bring."""
+    from core.plugins import PluginSettings
+    from engine.config import load_settings
+
+    if path is not None:
+        load_settings(PluginSettings, path)
+
+
 def _load(arguments: argparse.Namespace) -> Any:
     from engine.config import load_config
 
@@ -209,6 +226,7 @@ def _config_schema(arguments: argparse.Namespace) -> None:
     from engine.config import RunConfig
     from engine.config.schema import schema
 
+    _import_plugins(arguments.config)
     model = ImportMapping if arguments.mapping else SynthSettings if arguments.synth else RunConfig
     print(json.dumps(schema(model), indent=1))
 
@@ -219,9 +237,10 @@ def _completion(arguments: argparse.Namespace) -> None:
     print(argcomplete.shellcode(["beaufort"], shell=arguments.shell))
 
 
-def _kinds(_arguments: argparse.Namespace) -> None:
+def _kinds(arguments: argparse.Namespace) -> None:
     from engine.config.schema import list_kinds
 
+    _import_plugins(arguments.config)
     print(list_kinds())
 
 
@@ -306,6 +325,7 @@ def _features(arguments: argparse.Namespace) -> None:
     if arguments.list:
         from engine.config.schema import list_features
 
+        _import_plugins(arguments.config)
         print(list_features())
         return
     if arguments.config is None or arguments.out is None:

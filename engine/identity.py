@@ -7,6 +7,7 @@ traded are not in it, nor is a stream or feature that no model reads.
 import ast
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Set
@@ -120,43 +121,47 @@ def bar_identity(config: RunConfig) -> dict[str, Any]:
 
 def code(config: RunConfig) -> dict[str, str]:
     """A sha256 for each part of a fit, over the module it is written in and all that this imports of the
-    rooms of models and features, or of its own package."""
+    rooms of models and features, of plugins, or of its own package."""
+    rooms = _ROOMS | {name.partition(".")[0] for name in config.plugins}
     parts: dict[str, Settings | None] = {
         name: getattr(config, name) for name in ("regime", "volatility", "gate", "forecast")
     }
     found = {
-        name: _code(*(c.__module__ for c in type(part).__mro__ if issubclass(c, Settings)))
+        name: _code(rooms, *(c.__module__ for c in type(part).__mro__ if issubclass(c, Settings)))
         for name, part in parts.items()
         if part is not None
     }
     return {
-        "features": _code("features.kernel", "features.bars"),
-        "fit": _code("engine.research.fits"),
+        "features": _code(rooms, "features.kernel", "features.bars"),
+        "fit": _code(rooms, "engine.research.fits"),
         **found,
     }
 
 
-def _code(*modules: str) -> str:
-    rooms = {*_ROOMS, *(name.partition(".")[0] for name in modules)} - {"engine"}
+def _code(rooms: Set[str], *modules: str) -> str:
+    rooms = {*rooms, *(name.partition(".")[0] for name in modules)} - {"engine"}
     pending, seen = sorted(modules), {}
     while pending:
         name = pending.pop()
-        file = getattr(sys.modules.get(name), "__file__", None)
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
         if name in seen or file is None:
             continue
         seen[name] = Path(file).read_bytes()
-        pending += [m for m in _imports(seen[name]) if m.partition(".")[0] in rooms]
+        package = name if hasattr(module, "__path__") else name.rpartition(".")[0]
+        pending += [m for m in _imports(seen[name], package) if m.partition(".")[0] in rooms]
     return hashlib.sha256(b"".join(hashlib.sha256(seen[name]).digest() for name in sorted(seen))).hexdigest()
 
 
-def _imports(source: bytes) -> list[str]:
-    """The modules that a source names in its imports."""
+def _imports(source: bytes, package: str) -> list[str]:
+    """The modules that a source in ``package`` names in its imports."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return names
 
 

@@ -56,8 +56,10 @@ class Feature:
 
     @functools.cached_property
     def compiled(self) -> Any:
-        """The function as machine code, made (or read from numba's cache) when first asked for."""
-        return numba.cfunc(SIGNATURE, cache=True, error_model="numpy")(self.function)
+        """The function as machine code, made when first asked for (one of ours once for all processes)."""
+        # The cache knows of a change in any module of ours, of another's in that of the function alone.
+        ours = self.function.__module__.startswith(_DEFINITIONS)
+        return numba.cfunc(SIGNATURE, cache=ours, error_model="numpy")(self.function)
 
     @functools.cached_property
     def code(self) -> str:
@@ -93,6 +95,7 @@ class Chosen:
         }
 
 
+_DEFINITIONS = "features.definitions"
 _FEATURES: dict[str, Feature] = {}
 _loaded = False
 
@@ -111,8 +114,13 @@ def feature(
     """Declare a feature; see above. ``window`` fixes the lookback where it is not the name's integer."""
 
     def declare(function: Callable[..., float]) -> Callable[..., float]:
+        if not function.__module__.startswith(_DEFINITIONS):
+            features()  # ours first: who comes second is told
         if pattern in _FEATURES:
-            raise ValueError(f"feature {pattern!r} is declared twice")
+            other = _FEATURES[pattern].function.__module__
+            raise ValueError(
+                f"{function.__module__}: feature {pattern!r} is that of {other}; give it another name"
+            )
         fixed = window if window is not None or "{w}" in pattern else 0
         _FEATURES[pattern] = Feature(
             pattern,
@@ -134,9 +142,9 @@ def features() -> list[Feature]:
     """Every declared feature, by name."""
     global _loaded
     if not _loaded:
-        package = importlib.import_module("features.definitions")
+        package = importlib.import_module(_DEFINITIONS)
         for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-            importlib.import_module(f"features.definitions.{module}")
+            importlib.import_module(f"{_DEFINITIONS}.{module}")
         _loaded = True
     return [_FEATURES[pattern] for pattern in sorted(_FEATURES)]
 

@@ -39,7 +39,10 @@ def settings_from[T: Settings](
     try:
         return model.model_validate(tree)
     except pydantic.ValidationError as error:
-        problems = [_describe(model, e) for e in error.errors()]
+        errors = error.errors()
+        # Without a plugin's parts the rest cannot be judged.
+        told = [e for e in errors if e["loc"][:1] == ("plugins",)] or errors
+        problems = [_describe(model, e) for e in told]
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise BeaufortError("\n".join([f"{origin}: {count}", *(f"  {p}" for p in problems)])) from None
 

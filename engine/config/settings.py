@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import strategies
 from core.errors import BeaufortError
+from core.plugins import Plugins
 from core.settings import (
     Duration,
     Integer,
@@ -300,6 +301,9 @@ class RunConfig(Settings):
     Relative paths start at the folder the command is run in, not at the config's.
     """
 
+    plugins: Plugins = ()
+    """Packages of your own whose features and kinds can be named here, found where Python looks or in the
+    current folder."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Names the run and its folders."""
     seed: Annotated[Integer, unit("any")] = Field(default=7, ge=0, lt=2**63)

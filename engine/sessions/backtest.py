@@ -29,6 +29,7 @@ from actors.guard import RunGuard
 from catalogs.instruments import definition
 from catalogs.layout import DataType
 from core.errors import BeaufortError
+from core.plugins import plugin_code
 from core.settings import format_duration, format_time
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
@@ -415,6 +416,7 @@ def describe(market: Market, models: Models) -> dict[str, Any]:
         "multiplier": float(instrument.multiplier.as_double()),
         "inverse": bool(getattr(instrument, "is_inverse", False)),
         "bundles": {bundle.name: bundle.sha256 for bundle in models.bundles},
+        "plugins": plugin_code(market.config.plugins),
         "versions": {
             name: importlib.metadata.version(name) for name in ("beaufort", "nautilus_trader", "numpy")
         },

@@ -70,7 +70,7 @@ def test_a_feature_of_two_streams_must_name_the_other() -> None:
 
 def test_a_pattern_is_declared_once() -> None:
     features()
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match=r"feature .spread. is that of features\.definitions\.book"):
         feature("spread", unit="", needs="book", definition="")(lambda h, o, t, w: 0.0)
 
 
