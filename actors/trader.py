@@ -20,6 +20,7 @@ from nautilus_trader.model import (
     Currency,
     LiquiditySide,
     OrderSide,
+    OrderType,
     Price,
     Quantity,
     TimeInForce,
@@ -30,12 +31,13 @@ from nautilus_trader.trading import Strategy
 from core.messages import BarState
 from strategies.account import Account, Liquidation
 from strategies.desk import Desk, DeskConfig
-from strategies.own_orders import OwnOrder
-from strategies.policy import Place
+from strategies.desk.orders import OwnOrder
+from strategies.policy import OrderKind, Place
 from strategies.records import LIQUIDATION
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
-_FAR = 0.05  # how far through the market an order that stands in for one at market may go
+_TIMES = {"gtc": TimeInForce.GTC, "ioc": TimeInForce.IOC}
+_REDUCES = "reduces"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Trader:
     """Hands every bar to its desks, their orders to the venue, and the venue's answers to the desk they
     concern.
 
-    Orders carry two tags: their role, and the name of their desk.
+    Orders carry tags: their role, the name of their desk, and ``reduces`` on those that only do.
 
     Parameters
     ----------
@@ -156,20 +158,15 @@ class Trader:
             events = [event for event in order.events() if type(event).__name__ == "OrderFilled"]
             fills += [(event.ts_event, len(fills) + i, order, side, event) for i, event in enumerate(events)]
         for _, _, order, side, event in sorted(fills, key=lambda fill: fill[:2]):
-            self._owner(order).hold(side * event.last_qty.as_double(), event.last_px.as_double())
+            self._owner(order).holding.hold(side * event.last_qty.as_double(), event.last_px.as_double())
         for position in self._host.cache.positions_open(None, self._iid, self._host.strategy_id):
             self._c.account.adopt(Decimal(str(position.signed_qty)), Decimal(str(position.avg_px_open)))
         for order in self._host.cache.orders_open(None, self._iid, self._host.strategy_id):
-            level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
-            key, role = str(order.client_order_id), str(order.tags[0])
+            key = str(order.client_order_id)
             desk = self._desk_of[key] = self._owner(order)
-            side = 1 if order.side is OrderSide.BUY else -1
-            price = None if level is None else level.as_double()
-            reduces = order.is_reduce_only or role in ("exit", "stop")  # beside other desks it is not told
-            wanted = Place(role, side, order.quantity.as_double(), price, reduces)
-            found = OwnOrder.of(wanted, capped=order.is_reduce_only)
+            found = OwnOrder.of(_wish_of(order), capped=order.is_reduce_only)
             found.filled, found.pending = order.filled_qty.as_double(), False
-            desk.recover(key, found)
+            desk.orders.add(key, found)
 
     def _owner(self, order: Any) -> Desk:
         return self.desks[order.tags[1]]
@@ -184,7 +181,7 @@ class Trader:
         """Let every desk decide, in the order of the config."""
         digest = blake2b(bar.features.tobytes(), digest_size=8).hexdigest()
         for desk in self.desks.values():
-            adding = any(other.adding() for other in self.desks.values() if other is not desk)
+            adding = any(other.orders.adding() for other in self.desks.values() if other is not desk)
             desk.on_bar(bar, digest, self._others(desk), others_add=adding)
 
     def _others(self, desk: Desk) -> float:
@@ -199,24 +196,24 @@ class Trader:
         side = OrderSide.BUY if wanted.side > 0 else OrderSide.SELL
         quantity = Quantity(wanted.quantity, instrument.size_precision)
         reduces = wanted.reduce_only and self._reduces(desk, wanted)
-        common: dict[str, Any] = {"reduce_only": reduces, "tags": [wanted.role, desk.name]}
-        if wanted.price is None and self._is_priced():
+        tags = [wanted.role, desk.name, *([_REDUCES] if wanted.reduce_only else ())]
+        common: dict[str, Any] = {"reduce_only": reduces, "tags": tags}
+        if wanted.price is None:
             order = factory.market(self._iid, side, quantity, **common)
-        elif wanted.price is None:
-            far = Price(desk.price * (1 + _FAR * wanted.side), instrument.price_precision)
-            order = factory.limit(self._iid, side, quantity, far, TimeInForce.IOC, **common)
+        elif wanted.kind == "limit":
+            level = Price(wanted.price, instrument.price_precision)
+            time_in_force = _TIMES[wanted.time_in_force]
+            common["post_only"] = wanted.post_only
+            order = factory.limit(self._iid, side, quantity, level, time_in_force, **common)
         else:
             level = Price(wanted.price, instrument.price_precision)
-            if wanted.role == "stop":
-                trigger = _TRIGGERS[desk.config.settings.stop_trigger]
-                if trigger is TriggerType.LAST_PRICE and not self._is_priced():  # there may never be a trade
-                    trigger = TriggerType.LAST_OR_BID_ASK
-                order = factory.stop_market(self._iid, side, quantity, level, trigger, **common)
-            else:
-                order = factory.limit(self._iid, side, quantity, level, post_only=True, **common)
+            trigger = _TRIGGERS[desk.config.settings.stop_trigger]
+            if trigger is TriggerType.LAST_PRICE and not self.is_priced():  # there may never be a trade
+                trigger = TriggerType.LAST_OR_BID_ASK
+            order = factory.stop_market(self._iid, side, quantity, level, trigger, **common)
         key = str(order.client_order_id)
         self._desk_of[key] = desk
-        desk.sent(key, wanted, capped=reduces)
+        desk.orders.sent(key, wanted, capped=reduces)
         self._unsent[key] = order
         self._send(lambda: self._submit(key))
         if key in self._unsent:
@@ -231,12 +228,12 @@ class Trader:
         """
         if len(self.desks) == 1:
             return True
-        if wanted.price is None:
+        if wanted.price is None or not wanted.resting:
             return self._others(desk) * desk.position >= 0
         small = desk.config.spec.below_minimum(wanted.quantity, wanted.price)
-        return (wanted.role == "stop" or small != "") and self.is_alone(desk)
+        return (wanted.kind == "stop" or small != "") and self.is_alone(desk)
 
-    def _is_priced(self) -> bool:
+    def is_priced(self) -> bool:
         """Whether Nautilus knows a price to judge an order at market by: the book alone is none to it."""
         if not self._priced:
             cache = self._host.cache
@@ -248,20 +245,20 @@ class Trader:
             self._priced = bool(seen)
         return self._priced
 
-    def amend(self, order_id: str, role: str, quantity: float, price: float) -> None:
+    def amend(self, order_id: str, kind: OrderKind, quantity: float, price: float) -> None:
         """Change an order to this total quantity and price."""
         instrument = self._c.instrument
         name = ClientOrderId(order_id)
         total = Quantity(quantity, instrument.size_precision)
         level = Price(price, instrument.price_precision)
-        field = "trigger_price" if role == "stop" else "price"
+        field = "trigger_price" if kind == "stop" else "price"
 
         def change() -> None:
             order = self._host.cache.order(name)
             if order is not None and (order.quantity, getattr(order, field, None)) == (total, level):
                 # Nautilus resized it at a fill and has not told yet: it refuses to modify nothing.
-                self._desk_of[order_id].on_updated(order_id, quantity, price)
-            elif role == "stop":
+                self._desk_of[order_id].holding.on_updated(order_id, quantity, price)
+            elif kind == "stop":
                 self._host.modify_order(name, quantity=total, trigger_price=level)
             else:
                 self._host.modify_order(name, quantity=total, price=level)
@@ -283,14 +280,16 @@ class Trader:
             self._settling[desk.name] = due
 
             def protect(_event: Any) -> None:
-                desk.protect()
+                desk.holding.protect()
 
             after = self._watch(protect)
             self._host.clock.set_time_alert_ns(f"settle-{desk.name}-{due}", due, callback=after)
 
     def is_alone(self, desk: Desk) -> bool:
         """Whether the venue's net position is the desk's, and no order of another can change that."""
-        return all(other is desk or not (other.position or other.adding()) for other in self.desks.values())
+        return all(
+            other is desk or not (other.position or other.orders.adding()) for other in self.desks.values()
+        )
 
     def is_closed(self, order_id: str) -> bool:
         """Whether nothing of the order can fill any more."""
@@ -405,31 +404,50 @@ class Trader:
             fee = self._c.account.fill(event.ts_event, signed, price, maker=maker)
             desk.on_fill(key, event.ts_event, float(quantity), float(price), fee, maker)
         elif kind in ("OrderRejected", "OrderDenied"):
-            desk.on_closed(key, refusal)
+            desk.holding.on_closed(key, refusal)
         elif kind in ("OrderCanceled", "OrderExpired"):
-            desk.on_closed(key)
+            desk.holding.on_closed(key)
         elif kind == "OrderUpdated":
             level = event.trigger_price or event.price
-            desk.on_updated(key, event.quantity.as_double(), None if level is None else level.as_double())
+            desk.holding.on_updated(
+                key, event.quantity.as_double(), None if level is None else level.as_double()
+            )
         elif kind == "OrderAccepted":
-            desk.on_accepted(key)
+            desk.holding.on_accepted(key)
         elif kind == "OrderModifyRejected":
-            desk.on_change_refused(key, refusal)
+            desk.holding.on_change_refused(key, refusal)
         elif kind == "OrderCancelRejected":
-            desk.on_cancel_refused(key)
+            desk.orders.cancel_refused(key)
 
     def on_position_event(self, event: Any) -> None:
         """It follows the fill that caused it: only now may an order reduce what was filled."""
         if self._filled is not None and type(event).__name__ in _MOVES:
-            self._filled.on_position()
+            self._filled.holding.on_position()
             for desk in self.desks.values():
                 if desk is not self._filled and desk.position:
-                    desk.protect()  # what may stand at the venue depends on whether it is alone there
+                    desk.holding.protect()  # what may stand at the venue depends on whether it is alone there
 
 
 _REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
 _NEVER = 2**63 - 1
 _MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
+
+
+def _wish_of(order: Any) -> Place:
+    """What a desk wanted when it sent a Nautilus order."""
+    side = 1 if order.side is OrderSide.BUY else -1
+    level = getattr(order, "trigger_price", None) or getattr(order, "price", None)
+    price = None if level is None else level.as_double()
+    kind: OrderKind = "stop" if order.order_type is OrderType.STOP_MARKET else "limit"
+    return Place(
+        str(order.tags[0]),
+        side,
+        order.quantity.as_double(),
+        price,
+        _REDUCES in order.tags,
+        "market" if price is None else kind,
+        "ioc" if order.time_in_force is TimeInForce.IOC else "gtc",
+    )
 
 
 def _nothing(_event: Any) -> None:

@@ -46,8 +46,8 @@ def admit(
     Raises
     ------
     ValueError
-        If an intent's side is neither 1 nor -1, or its quantity or price no positive number: no cap could be
-        compared with it.
+        If an intent's side is neither 1 nor -1, its quantity or price no positive number, so that no cap
+        could be compared with it, or it has a price that its kind has not.
     """
     working = {order.id: order for order in orders}
     passed: list[Intent] = []
@@ -60,11 +60,11 @@ def admit(
             old = working.pop(intent.id, None)
             if old is None:  # filled or gone meanwhile
                 continue
-            wanted = Place(old.role, old.side, intent.quantity, intent.price, old.reduce_only)
+            wanted = Place(old.role, old.side, intent.quantity, intent.price, old.reduce_only, old.kind)
         else:
             wanted = intent
         _check(wanted)
-        if wanted.reduce_only and wanted.role != "quote":
+        if wanted.reduce_only and (wanted.exits or wanted.kind == "stop"):
             quantities, cut = _closing(wanted, position, price, spec, alone=alone)
         else:
             quantity, cut = _quantity(wanted, position, working.values(), limits, price, spec, alone=alone)
@@ -89,7 +89,8 @@ def admit(
 
 
 def _standing(key: str, wanted: Place, quantity: float, price: float) -> WorkingOrder:
-    return WorkingOrder(key, wanted.role, wanted.side, quantity, price, wanted.reduce_only, True)
+    kind = wanted.kind if wanted.resting else "market"
+    return WorkingOrder(key, wanted.role, kind, wanted.side, quantity, price, wanted.reduce_only, True)
 
 
 def _closing(
@@ -97,13 +98,16 @@ def _closing(
 ) -> tuple[tuple[float, ...], str]:
     """The orders of an exit or a stop, and what cut them."""
     room = max(0.0, -wanted.side * position)
-    level = price if wanted.price is None else wanted.price
-    quantities = spec.closing(
-        min(wanted.quantity, room), level, alone=alone, resting=wanted.price is not None
-    )
+    level = _level(wanted, price)
+    quantities = spec.closing(min(wanted.quantity, room), level, alone=alone, resting=wanted.resting)
     if room and not quantities:
         return (), "dust"
     return quantities, "position" if room < wanted.quantity and sum(quantities) < wanted.quantity else ""
+
+
+def _level(wanted: Place, price: float) -> float:
+    """The price to judge an order's notional by: its own where it rests, else the market's."""
+    return wanted.price if wanted.resting and wanted.price is not None else price
 
 
 def _check(wanted: Place) -> None:
@@ -112,6 +116,11 @@ def _check(wanted: Place) -> None:
     for name, value in (("quantity", wanted.quantity), ("price", wanted.price)):
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"intent {wanted.role!r}: {name} {value!r} is not a positive number")
+    if (wanted.price is None) != (wanted.kind == "market"):
+        has = "no price" if wanted.price is None else f"the price {wanted.price!r}"
+        raise ValueError(
+            f"intent {wanted.role!r}: a {wanted.kind} order with {has}; limit and stop have one, market none"
+        )
 
 
 def _quantity(
@@ -126,10 +135,10 @@ def _quantity(
 ) -> tuple[float, str]:
     held = wanted.side * position  # what is held in the order's own direction
     if wanted.reduce_only:  # it rests beside others of its kind; an exit goes over them
-        same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.role == "quote")
+        same = (o for o in orders if o.side == wanted.side and o.reduce_only and o.kind == "limit")
         room = max(0.0, -held - sum(o.quantity for o in same))
         quantity = spec.floor_quantity(min(wanted.quantity, room))
-        short = spec.below_minimum(quantity, wanted.price or price)
+        short = spec.below_minimum(quantity, _level(wanted, price))
         if short == "min_quantity" or (short and not alone):  # only a reduce-only order is spared the other
             return 0.0, "position" if room < wanted.quantity else short
         return quantity, "position" if room < wanted.quantity else ""
@@ -137,11 +146,11 @@ def _quantity(
         return 0.0, limits.permit if limits.permit != "active" else "regime"
     ahead = held + sum(o.quantity for o in orders if o.side == wanted.side and not o.reduce_only)
     most = (0.0, "netting") if limits.others * wanted.side < 0 else (limits.quantity, limits.bound)
-    largest = (spec.most(wanted.price or price), "largest_order")
+    largest = (spec.most(_level(wanted, price)), "largest_order")
     caps = ((most[0] - ahead, most[1]), (limits.margin + max(0.0, -held), "margin"), largest)
     room, bound = min(caps)
     quantity = spec.floor_quantity(min(wanted.quantity, room))
-    short = spec.below_minimum(quantity, wanted.price or price)
+    short = spec.below_minimum(quantity, _level(wanted, price))
     if short and not (room < wanted.quantity):
         return 0.0, short
     return (0.0 if short else quantity), bound if room < wanted.quantity else ""

@@ -87,7 +87,7 @@ class GridPolicy:
             return self._close(view, "stop", "range broken")
         if not spacing > 0:
             return self._rest(view, "no volatility forecast")
-        if any(o.pending for o in view.orders if o.role != "stop"):
+        if any(o.pending for o in view.orders if not o.protects):
             return Decision("hold", "waiting for the venue")
         if not view.limits.may_add:
             return self._work_out(view, spacing) if view.position else self._rest(view, "may not add")
@@ -163,7 +163,7 @@ class GridPolicy:
         return view.size_factor * (1.0 if view.risk_on else self._s.risk_off_size)
 
     def _draw(self, view: MarketView, action: str, unit: float, *, reduce_only: bool) -> Decision:
-        quotes = tuple(o for o in view.orders if o.role == "quote")
+        quotes = tuple(o for o in view.orders if o.kind == "limit")
         drawn = (self.center, self.spacing, unit, view.position, quotes, reduce_only)
         if drawn == self._settled:
             return Decision("hold", "ladder stands")
@@ -213,7 +213,7 @@ class GridPolicy:
         spacing = self._spacing(view) or self.spacing
         if view.position and spacing:
             return self._work_out(view, spacing)._replace(reason=reason, bound=bound)
-        intents = tuple(Cancel(o.id) for o in view.orders if o.role == "quote")
+        intents = tuple(Cancel(o.id) for o in view.orders if o.kind == "limit")
         return Decision("cancel" if intents else "none", reason, intents, bound=bound)
 
     def _close(self, view: MarketView, passive: str, reason: str) -> Decision:

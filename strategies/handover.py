@@ -22,8 +22,8 @@ def why_not(label: int, owned: bool, permit: str) -> str:
 
 def close_out(position: float, orders: Iterable[WorkingOrder]) -> tuple[Intent, ...]:
     """Every order cancelled and the position closed at market. Its stops stand until that is done."""
-    intents: list[Intent] = [Cancel(o.id) for o in orders if o.role not in ("exit", "stop")]
-    if position and not any(o.role == "exit" for o in orders):
+    intents: list[Intent] = [Cancel(o.id) for o in orders if not (o.exits or o.protects)]
+    if position and not any(o.exits for o in orders):
         intents.append(Place("exit", -1 if position > 0 else 1, abs(position), reduce_only=True))
     return tuple(intents)
 

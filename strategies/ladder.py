@@ -137,5 +137,7 @@ def requote(
         missing.sort(key=lambda r: -side * r.price)
         cancels += [Cancel(o.id) for o in olds[len(missing) :]]
         amends += [Amend(o.id, r.quantity, r.price) for o, r in zip(olds, missing, strict=False)]
-        places += [Place("quote", side, r.quantity, r.price, reduce_only) for r in missing[len(olds) :]]
+        places += [
+            Place.passive("quote", side, r.quantity, r.price, reduce_only) for r in missing[len(olds) :]
+        ]
     return (*cancels, *amends, *places)

@@ -52,7 +52,7 @@ class MomentumPolicy:
         if not view.position:
             return self._flat(view)
         self.bars_held += 1
-        if any(o.role == "exit" for o in view.orders):
+        if any(o.exits for o in view.orders):
             return Decision("hold", "exit on its way")
         reason = self._exit_reason(view)
         return leave(view, "exit", reason) if reason else Decision("hold", "position held")

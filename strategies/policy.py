@@ -12,12 +12,16 @@ from core.settings import Multiple
 from strategies.governor import RiskSettings
 from strategies.sizing import ContractSpec, SizingSettings
 
+OrderKind = Literal["market", "limit", "stop"]
+"""At once at what the market gives; at a price or better; at what the market gives once it is at a price."""
+
 
 class WorkingOrder(NamedTuple):
     """One of the strategy's own orders that may still fill."""
 
     id: str
-    role: str  # "entry", "exit", "stop" or "quote"
+    role: str  # the label it was placed under
+    kind: OrderKind  # "market" for whatever does not rest
     side: int  # +1 buys, -1 sells
     quantity: float  # what may still fill, contracts
     price: float  # limit or trigger price, NaN for market orders
@@ -26,15 +30,56 @@ class WorkingOrder(NamedTuple):
     touched: bool = False  # part of it was filled
     capped: bool = False  # the venue was told that it only reduces
 
+    @property
+    def exits(self) -> bool:
+        """Whether it closes the position now."""
+        return self.reduce_only and self.kind == "market"
+
+    @property
+    def protects(self) -> bool:
+        """Whether it is a protective stop."""
+        return self.reduce_only and self.kind == "stop"
+
 
 class Place(NamedTuple):
-    """Wanted: a new order. Market without ``price``; a limit is post-only; a stop triggers at ``price``."""
+    """Wanted: a new order.
+
+    ``kind`` and ``reduce_only`` say what it is: door and desk go by these alone; ``role`` is a label for the
+    records. ``algorithm`` names who makes of it the orders that the venue gets, with their ``time_in_force``
+    and whether they are ``post_only`` (see ``strategies.execution``).
+    """
 
     role: str
-    side: int
+    side: int  # +1 buys, -1 sells
     quantity: float
-    price: float | None = None
+    price: float | None = None  # limit or trigger price, None at market
     reduce_only: bool = False
+    kind: OrderKind = "market"
+    time_in_force: Literal["gtc", "ioc"] = "gtc"
+    post_only: bool = False
+    algorithm: str = "market"
+
+    @classmethod
+    def passive(
+        cls, role: str, side: int, quantity: float, price: float, reduce_only: bool = False
+    ) -> "Place":
+        """A limit order that only rests: the algorithm ``passive``."""
+        return cls(role, side, quantity, price, reduce_only, "limit", algorithm="passive")
+
+    @classmethod
+    def stop(cls, side: int, quantity: float, price: float) -> "Place":
+        """A protective stop: at market once the market is at ``price``."""
+        return cls("stop", side, quantity, price, True, "stop")
+
+    @property
+    def resting(self) -> bool:
+        """Whether it stands at the venue at its price; what does not counts as one at market."""
+        return self.kind != "market" and self.time_in_force != "ioc"
+
+    @property
+    def exits(self) -> bool:
+        """Whether it closes the position now."""
+        return self.reduce_only and not self.resting
 
 
 class Amend(NamedTuple):

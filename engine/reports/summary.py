@@ -21,7 +21,7 @@ from engine.reports.benchmark import hold
 from engine.reports.ledger import Ledger, contract_of, keep_ledger, round_trips, slippage
 from engine.reports.results import jsonable
 from engine.reports.run_folder import LABELS, REFUSED, Run, acted, flags, floats, integers, read_run, regimes
-from strategies.refusals import short_reason
+from strategies.desk.refusals import short_reason
 
 
 def summary(run_folder: Path) -> dict[str, Any]:

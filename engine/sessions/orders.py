@@ -10,7 +10,7 @@ from nautilus_trader.model import OrderSide
 from actors.trader import Trader
 from engine.reports.run_folder import ORDERS, REFUSED
 from engine.reports.summary import counted
-from strategies.refusals import short_reason
+from strategies.desk.refusals import short_reason
 
 
 def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:

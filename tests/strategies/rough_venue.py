@@ -43,11 +43,13 @@ class Whims:
             return Decision("enter", "", (Place("entry", side, rng.uniform(0.001, 12.0)),))
         if what < 0.4:
             price = view.price - side * rng.uniform(0.1, 1.0)
-            return Decision("ladder", "", (Place("quote", side, rng.uniform(0.001, 3.0), price),))
+            return Decision("ladder", "", (Place.passive("quote", side, rng.uniform(0.001, 3.0), price),))
         if what < 0.5 and view.position:
             away = -1 if view.position > 0 else 1
             price = view.price * (1 - 0.005 * away)
-            return Decision("ladder", "", (Place("quote", away, abs(view.position) / 2, price, True),))
+            return Decision(
+                "ladder", "", (Place.passive("quote", away, abs(view.position) / 2, price, True),)
+            )
         if what < 0.6 and quotes:
             o = rng.choice(quotes)
             return Decision("ladder", "", (Amend(o.id, rng.uniform(0.001, 3.0), o.price),))
@@ -340,8 +342,12 @@ class RoughVenue:
             side = -1 if desk.position > 0 else 1
             working = desk.orders.working()
             stops = [o for o in working if o.role == "stop" and o.side == side]
-            waits = (desk.refusals.stops, desk.refusals.exits)
-            if any(o.role in ("exit", "entry") for o in working) or desk._clearing or desk._renewed:
+            waits = (desk.orders.refusals.stops, desk.orders.refusals.exits)
+            if (
+                any(o.role in ("exit", "entry") for o in working)
+                or desk.holding._clearing
+                or desk.holding._renewed
+            ):
                 continue
             if any(w.waiting or w.told for w in waits):
                 continue

@@ -20,7 +20,7 @@ def door(intents, position=0.0, orders=(), limits=OPEN):
 
 
 def order(key, side, quantity, reduce_only=False, price=99.0):
-    return WorkingOrder(key, "quote", side, quantity, price, reduce_only, False)
+    return WorkingOrder(key, "quote", "limit", side, quantity, price, reduce_only, False)
 
 
 def test_a_size_within_the_caps_passes_rounded_down():
@@ -43,18 +43,24 @@ def test_margin_cuts_only_what_adds():
 
 def test_working_orders_use_the_cap_up():
     orders = [order("a", 1, 1.2), order("b", -1, 1.9), order("c", 1, 5.0, reduce_only=True)]
-    assert door([Place("quote", 1, 1.0, 99.0)], orders=orders).intents[0].quantity == 0.8
+    assert door([Place.passive("quote", 1, 1.0, 99.0)], orders=orders).intents[0].quantity == 0.8
 
 
 def test_intents_of_one_bar_count_together():
-    passed = door([Place("quote", 1, 1.5, 99.0), Place("quote", 1, 1.5, 98.0), Place("quote", 1, 1.5, 97.0)])
+    passed = door(
+        [
+            Place.passive("quote", 1, 1.5, 99.0),
+            Place.passive("quote", 1, 1.5, 98.0),
+            Place.passive("quote", 1, 1.5, 97.0),
+        ]
+    )
     assert [i.quantity for i in passed.intents] == [1.5, 0.5]
 
 
 def test_an_amended_order_counts_once_but_with_its_larger_quantity():
     orders = [order("a", 1, 1.5)]
     assert door([Amend("a", 1.8, 98.0)], orders=orders).intents == (Amend("a", 1.8, 98.0),)
-    passed = door([Amend("a", 0.5, 98.0), Place("quote", 1, 1.0, 97.0)], orders=orders)
+    passed = door([Amend("a", 0.5, 98.0), Place.passive("quote", 1, 1.0, 97.0)], orders=orders)
     assert [i.quantity for i in passed.intents] == [0.5, 0.5]
 
 
@@ -75,7 +81,7 @@ def test_nothing_is_opened_against_what_the_others_hold():
     assert door([Place("entry", 1, 1.0)], limits=against) == ((), "netting")
     assert door([Place("entry", -1, 1.0)], limits=against).intents[0].quantity == 1.0
     # A grid that is short itself may buy that back.
-    buys = [Place("quote", 1, 0.4, 99.0), Place("quote", 1, 0.4, 98.0)]
+    buys = [Place.passive("quote", 1, 0.4, 99.0), Place.passive("quote", 1, 0.4, 98.0)]
     passed = door(buys, position=-0.6, limits=against)
     assert [i.quantity for i in passed.intents] == [0.4, 0.2]
     assert passed.bound == "netting"
@@ -90,27 +96,30 @@ def test_reducing_passes_always_but_never_turns_the_position():
 
 
 def test_quotes_that_reduce_share_the_position():
-    passed = door([Place("quote", -1, 1.0, 101.0, True), Place("quote", -1, 1.0, 102.0, True)], position=1.5)
+    passed = door(
+        [Place.passive("quote", -1, 1.0, 101.0, True), Place.passive("quote", -1, 1.0, 102.0, True)],
+        position=1.5,
+    )
     assert [i.quantity for i in passed.intents] == [1.0, 0.5]
 
 
 def test_orders_of_one_bar_share_the_margin():
     limits = OPEN._replace(margin=1.2)
-    passed = door([Place("quote", 1, 0.8, 99.0), Place("quote", 1, 0.8, 98.0)], limits=limits)
+    passed = door([Place.passive("quote", 1, 0.8, 99.0), Place.passive("quote", 1, 0.8, 98.0)], limits=limits)
     assert [i.quantity for i in passed.intents] == pytest.approx([0.8, 0.4])
     assert passed.bound == "margin"
 
 
 def test_prices_round_away_from_the_market_and_stops_towards_the_entry():
-    passed = door([Place("quote", 1, 1.0, 99.07), Place("quote", -1, 1.0, 101.03)])
+    passed = door([Place.passive("quote", 1, 1.0, 99.07), Place.passive("quote", -1, 1.0, 101.03)])
     assert [i.price for i in passed.intents] == [99.0, 101.1]
-    (stop,) = door([Place("stop", -1, 1.0, 97.55, True)], position=1.0).intents
+    (stop,) = door([Place.stop(-1, 1.0, 97.55)], position=1.0).intents
     assert stop.price == 97.6
 
 
 def test_minimums_refuse():
-    assert door([Place("quote", 1, 0.01, 99.0)]) == ((), "min_notional")
-    assert door([Place("quote", 1, 0.0001, 99.0)]) == ((), "min_quantity")
+    assert door([Place.passive("quote", 1, 0.01, 99.0)]) == ((), "min_notional")
+    assert door([Place.passive("quote", 1, 0.0001, 99.0)]) == ((), "min_quantity")
     assert door([Place("exit", -1, 0.01, reduce_only=True)], position=0.01).intents  # a rest may always go
 
 
@@ -123,9 +132,11 @@ def test_minimums_refuse():
         (Place("entry", 1, -1.0), "quantity -1.0"),
         (Place("entry", 1, math.nan), "quantity nan"),
         (Place("exit", -1, math.inf, reduce_only=True), "'exit': quantity inf"),
-        (Place("quote", 1, 1.0, 0.0), "'quote': price 0.0"),
-        (Place("stop", -1, 1.0, math.nan, True), "'stop': price nan"),
-        (Place("quote", -1, 1.0, math.inf), "price inf"),
+        (Place.passive("quote", 1, 1.0, 0.0), "'quote': price 0.0"),
+        (Place.stop(-1, 1.0, math.nan), "'stop': price nan"),
+        (Place.passive("quote", -1, 1.0, math.inf), "price inf"),
+        (Place("entry", 1, 1.0, 99.0), "'entry': a market order with the price 99.0"),
+        (Place("quote", 1, 1.0, kind="limit"), "'quote': a limit order with no price"),
         (Amend("a", math.nan, 98.0), "'quote': quantity nan"),
         (Amend("a", 1.0, -98.0), "'quote': price -98.0"),
     ],
@@ -136,9 +147,10 @@ def test_what_no_cap_can_be_compared_with_is_refused(wrong, told):
 
 
 quantity = st.floats(0, 5, exclude_min=True)
+side = st.sampled_from((1, -1))
 intent = st.one_of(
-    st.builds(Place, st.just("entry"), st.sampled_from((1, -1)), quantity, st.none(), st.booleans()),
-    st.builds(Place, st.just("quote"), st.sampled_from((1, -1)), quantity, st.floats(50, 150), st.booleans()),
+    st.tuples(side, quantity, st.booleans()).map(lambda x: Place("entry", x[0], x[1], reduce_only=x[2])),
+    st.tuples(side, quantity, st.floats(50, 150), st.booleans()).map(lambda x: Place.passive("quote", *x)),
     st.builds(Amend, st.sampled_from(("a", "b")), quantity, st.floats(50, 150)),
     st.builds(Cancel, st.sampled_from(("a", "b"))),
 )

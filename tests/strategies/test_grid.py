@@ -293,7 +293,7 @@ def test_a_pause_is_neither_broken_into_nor_made_longer():
         PolicyContext(ContractSpec.of(linear_perpetual()), RiskSettings(), 365.0, 1, 0.0002)
     )
     policy.fair, policy.bars_seen, policy.spacing, policy.center = 100.0, 10**6, 1.0, 100.0
-    leaving = WorkingOrder("O-1", "exit", -1, 5.0, np.nan, True, False)
+    leaving = WorkingOrder("O-1", "exit", "market", -1, 5.0, np.nan, True, False)
     said = []
     for i in range(6):
         view = SimpleNamespace(

@@ -102,7 +102,7 @@ def test_a_waiting_order_is_pending_and_commands_keep_their_order():
         assert order.pending
         return (Cancel(order.id),)
 
-    rest = (Place("quote", 1, 1.0, 80.0),)
+    rest = (Place.passive("quote", 1, 1.0, 80.0),)
     played, policy = run({3: rest, 4: cancel})
     names = [type(event).__name__ for event in played.orders[0].events()]
     assert names == ["OrderInitialized", "OrderSubmitted", "OrderAccepted", "OrderCanceled"]
@@ -112,7 +112,7 @@ def test_a_waiting_order_is_pending_and_commands_keep_their_order():
 
 def test_an_order_at_the_venue_is_cancelled_within_a_hole():
     # The bid of 95 is cancelled while nothing is heard; the first price after the hole would have filled it.
-    rest = (Place("quote", 1, 1.0, 95.0),)
+    rest = (Place.passive("quote", 1, 1.0, 95.0),)
     played, policy = run({1: rest, 4: lambda view: (Cancel(view.orders[0].id),)})
     assert not played.fills
     assert [type(event).__name__ for event in played.orders[0].events()][-1] == "OrderCanceled"

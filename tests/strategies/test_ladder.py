@@ -88,7 +88,7 @@ def test_inventory_stays_bounded_and_orders_passive(units, price, spacing, level
 
 
 def order(key, side, price, quantity, reduce_only=False):
-    return WorkingOrder(key, "quote", side, quantity, price, reduce_only, False)
+    return WorkingOrder(key, "quote", "limit", side, quantity, price, reduce_only, False)
 
 
 def rung(side, price, quantity, reduce_only=False):
@@ -107,7 +107,10 @@ def test_orders_are_moved_nearest_to_nearest():
 
 def test_left_over_is_cancelled_and_missing_is_sent():
     standing = [order("a", 1, 99.0, 0.5)]
-    assert requote(standing, [rung(-1, 101.0, 0.5)], 0.001) == (Cancel("a"), Place("quote", -1, 0.5, 101.0))
+    assert requote(standing, [rung(-1, 101.0, 0.5)], 0.001) == (
+        Cancel("a"),
+        Place.passive("quote", -1, 0.5, 101.0),
+    )
 
 
 def test_a_little_less_is_left_alone_but_never_more():
@@ -119,7 +122,7 @@ def test_a_little_less_is_left_alone_but_never_more():
 def test_an_order_never_changes_between_adding_and_reducing():
     standing = [order("a", -1, 101.0, 0.5)]
     wanted = [rung(-1, 101.0, 0.5, reduce_only=True)]
-    assert requote(standing, wanted, 0.001) == (Cancel("a"), Place("quote", -1, 0.5, 101.0, True))
+    assert requote(standing, wanted, 0.001) == (Cancel("a"), Place.passive("quote", -1, 0.5, 101.0, True))
 
 
 def test_two_orders_of_one_price_are_two():

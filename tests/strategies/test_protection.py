@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strategies.desk.protection import keep_stops
 from strategies.policy import Amend, Cancel, Decision, Place, WorkingOrder
-from strategies.protection import keep_stops
 from strategies.sizing import ContractSpec
 from tests.strategies.rough_venue import RoughVenue
 
@@ -13,7 +13,7 @@ SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, min_quantity=0.01, max_quantit
 
 
 def stop(key, quantity, price=98.0, side=-1, *, pending=False, capped=True):
-    return WorkingOrder(key, "stop", side, quantity, price, True, pending, False, capped)
+    return WorkingOrder(key, "stop", "stop", side, quantity, price, True, pending, False, capped)
 
 
 def kept(position, *stops, level=98.0, alone=True):
@@ -21,7 +21,7 @@ def kept(position, *stops, level=98.0, alone=True):
 
 
 def placed(*quantities, side=-1, level=98.0):
-    return tuple(Place("stop", side, q, level, True) for q in quantities)
+    return tuple(Place.stop(side, q, level) for q in quantities)
 
 
 def test_a_position_gets_a_stop_of_its_size_rounded_towards_its_entry():
@@ -170,7 +170,7 @@ def test_a_stop_that_the_venue_cancels_is_renewed_at_once_and_then_at_bars():
 def test_a_stop_follows_partial_fills_and_is_turned_with_the_position():
     venue = NoStops()
     venue.submit_order = lambda order: RoughVenue.submit_order(venue, order)
-    quotes = (Place("quote", 1, 3.0, 99.0), Place("quote", -1, 4.0, 101.0))
+    quotes = (Place.passive("quote", 1, 3.0, 99.0), Place.passive("quote", -1, 4.0, 101.0))
     wishes = [Decision("ladder", "", quotes)]
     venue.desk.policy.decide = lambda _view: wishes.pop() if wishes else Decision("hold", "")
     venue.bar("active", 0)

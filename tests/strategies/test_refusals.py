@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from strategies.refusals import Backoff, short_reason, triggers_at_once
+from strategies.desk.refusals import Backoff, short_reason, triggers_at_once
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Eager:
 
     def decide(self, view):
         return Decision(
-            "enter", "always", (Place("entry", 1, 10.0), Place("quote", 1, 1.0, view.price - 5.0))
+            "enter", "always", (Place("entry", 1, 10.0), Place.passive("quote", 1, 1.0, view.price - 5.0))
         )
 
     def stop_price(self, position, entry_price):
@@ -204,7 +204,7 @@ def test_each_command_arrives_when_its_latency_is_over_though_no_event_comes():
 
         def decide(self, view):
             if not view.orders:
-                intent = Place("quote", 1, 1.0, view.price - 5.0)
+                intent = Place.passive("quote", 1, 1.0, view.price - 5.0)
             elif view.orders[0].price < view.price - 4.5:
                 intent = Amend(view.orders[0].id, 1.0, view.price - 4.0)
             else:
@@ -247,8 +247,8 @@ def test_a_restarted_session_finds_its_position_and_its_stop_in_the_cache():
         before = trader.desks["s0"]
         after = trader.desks["s0"] = Desk(before.config, trader)
         trader.recover()
-        recovered = (after.position, after.entry, after.orders.working())
-        assert recovered == (before.position, before.entry, before.orders.working())
+        recovered = (after.position, after.holding.entry, after.orders.working())
+        assert recovered == (before.position, before.holding.entry, before.orders.working())
         seen.append(recovered)
 
     seen = []

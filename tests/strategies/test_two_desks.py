@@ -31,7 +31,7 @@ def test_a_stop_closes_its_own_desks_position_and_no_other():
     played = play([keeps, GRID], prices, says, risk=RiskSettings(exposure_cap=2.0, stop=STOP))
     assert not played.failures
     bought = [f["qty"] for f in played.fills if f["strategy"] == "s0" and f["side"] > 0]
-    (stop,) = [o for o in played.orders if o.tags == ["stop", "s0"] and o.filled_qty.as_double() > 0]
+    (stop,) = [o for o in played.orders if o.tags[:2] == ["stop", "s0"] and o.filled_qty.as_double() > 0]
     assert stop.filled_qty.as_double() == sum(bought)
     held = _positions(played)
     assert held["s0"] == 0.0

@@ -1,4 +1,4 @@
-"""A desk: one policy with its own orders and position; what it wants passes the door to the venue."""
+"""Deciding: at every bar the policy is asked, and what it wants passes the door and is written down."""
 
 import dataclasses
 import math
@@ -9,12 +9,12 @@ import numpy as np
 
 from core.errors import PartError
 from core.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies.execution import Execution, Venue
+from strategies.desk.holding import Holding
+from strategies.desk.orders import OwnOrders
+from strategies.desk.venue import Venue
 from strategies.governor import RiskSettings
 from strategies.handover import CLOSED, close_out, leave, only_reduce, stand_down, why_not
-from strategies.own_orders import OwnOrder
 from strategies.policy import (
-    Amend,
     Cancel,
     Decision,
     Intent,
@@ -25,7 +25,6 @@ from strategies.policy import (
     PolicySettings,
 )
 from strategies.records import LIQUIDATION, Log
-from strategies.refusals import Backoff
 from strategies.sizing import ContractSpec, cap
 
 _NAN = math.nan
@@ -89,7 +88,7 @@ class DeskConfig:
     bundle_at: Callable[[int], str]
 
 
-class Desk(Execution):
+class Desk:
     """Trades by a pure policy, inside its regimes, its permit and its caps.
 
     At every ``BarState`` it builds a ``MarketView`` of the bar and its own orders, lets the policy decide,
@@ -112,11 +111,18 @@ class Desk(Execution):
             config.maker_fee,
             config.features,
         )
-        policy = config.settings.policy(context)
-        super().__init__(config.spec, config.risk.stop.fraction, policy, venue, self._call)
+        self.policy = config.settings.policy(context)
+        self._spec, self._venue = config.spec, venue
+        self.orders = OwnOrders(self, venue, config.spec)
+        self.holding = Holding(self, self.orders, venue, config.spec, config.risk.stop.fraction, self._ask)
         self._labels = config.settings.labels
         self._flattens = config.settings.on_leave == "flatten"
         self._bar = _SILENCE
+
+    @property
+    def position(self) -> float:
+        """Signed contracts, by its own fills."""
+        return self.holding.position
 
     # -- the bar ---------------------------------------------------------------------------------------------
 
@@ -133,11 +139,9 @@ class Desk(Execution):
         others_add : bool
             Whether orders of theirs may still add to it: meanwhile none of this desk may.
         """
-        self._bar, self.ts = bar, bar.ts
-        if bar.price > 0:
-            self.price = bar.price
-        self.refusals.bar()
-        self._clearing = self._renewed = False
+        self._bar = bar
+        self.holding.bar(bar.ts, bar.price)
+        self.orders.refusals.bar()
         regime, volatility, forecast, risk = bar.regime, bar.volatility, bar.forecast, bar.risk
         owned = regime.label in self._labels
         reason = why_not(regime.label, owned, risk.permit)
@@ -159,15 +163,15 @@ class Desk(Execution):
             risk.equity,
             risk.drawdown,
             self.position,
-            self.entry,
+            self.holding.entry,
             self.orders.working(),
             Limits(risk.permit, False, 0.0, "", 0.0) if reason or others_add else self._limits(bar, others),
         )
-        wish = self._call(self.policy.decide, view) if bar.price > 0 else Decision("none", "")
+        wish = self._ask("decide", view) if bar.price > 0 else Decision("none", "")
         if bar.ts <= self.config.trade_from:
             return
         if self.orders:
-            self.send(self._leftovers())
+            self.orders.send(self.orders.leftovers())
         if not bar.price > 0:  # what was sent now would be filled at a price that nobody knows
             decision = only_reduce(view, wish, "no price")
         elif not reason:
@@ -178,10 +182,10 @@ class Desk(Execution):
             decision = only_reduce(view, wish, reason)
         self._act(view, self._put_off(self._demanded(view, decision)), digest)
 
-    def _call(self, what: Callable[..., Any], *about: Any) -> Any:
+    def _ask(self, what: str, *about: Any) -> Any:
         """A method of the policy; what it raises names it and the bar."""
         try:
-            return what(*about)
+            return getattr(self.policy, what)(*about)
         except Exception as error:
             part = f"strategies.{self.name} ({self.config.settings.kind})"
             raise PartError(part, self._bar.ts, error) from error
@@ -203,35 +207,28 @@ class Desk(Execution):
         notional = self._venue.free_margin() * self.config.risk.leverage(view.risk_on) * view.size_factor
         return view.limits._replace(margin=notional / self._spec.value(view.price))
 
-    def _leftovers(self) -> list[Cancel]:
-        """What an exhausted book left of orders at market: Nautilus would keep it for ever."""
-        return [Cancel(key) for key, o in self.orders if o.filled and o.role in ("entry", "exit", "stop")]
-
-    def adding(self) -> bool:
-        """Whether an order that adds risk may still fill."""
-        return any(not order.reduce_only for order in self.orders.working())
-
     # -- what comes before the policy's wish -----------------------------------------------------------------
 
     def _demanded(self, view: MarketView, decision: Decision) -> Decision:
         """``decision``, unless the position has to be closed now."""
+        holding = self.holding
         if not view.position:
-            self.demand = ""
+            holding.demand = ""
             return decision
         if not view.price > 0:
             return decision
-        left = any(o.role == "stop" and o.touched for o in view.orders)  # it triggered, and found too little
-        if not self.demand and (left or self.is_passed(self.stop_level())):
-            self.demand = "stop passed"
-            self._call(self.policy.stopped, view.ts)
-        exits = any(isinstance(i, Place) and i.role == "exit" for i in decision.intents)
-        if not self.demand or exits:
+        left = any(o.protects and o.touched for o in view.orders)  # it triggered, and found too little
+        if not holding.demand and (left or holding.is_passed(holding.stop_level())):
+            holding.demand = "stop passed"
+            self._ask("stopped", view.ts)
+        exits = any(isinstance(i, Place) and i.exits for i in decision.intents)
+        if not holding.demand or exits:
             return decision
-        return leave(view, "exit", self.demand, passive="hold")
+        return leave(view, "exit", holding.demand, passive="hold")
 
     def _put_off(self, decision: Decision) -> Decision:
         """``decision`` without what has to wait after a refusal."""
-        waits = [(intent, self._wait(intent)) for intent in decision.intents]
+        waits = [(intent, self.orders.wait(intent)) for intent in decision.intents]
         late = next((wait for _, wait in waits if wait is not None), None)
         if late is None:
             return decision
@@ -241,32 +238,26 @@ class Desk(Execution):
         reason = f"{decision.action} put off after a refusal: {late.reason}"
         return Decision("cancel" if kept else "none", reason, kept)
 
-    def _wait(self, intent: Intent) -> Backoff | None:
-        order = self.orders.touch(intent.id) if isinstance(intent, Amend) else intent
-        if order is None or isinstance(order, Cancel):
-            return None
-        wait = self.refusals.of(order.role, reduce_only=order.reduce_only)  # type: ignore[union-attr]
-        return wait if wait.waiting else None
-
     # -- the door, and the record ----------------------------------------------------------------------------
 
     def _act(self, view: MarketView, decision: Decision, digest: str) -> None:
         action, reason, intents, size, bound = decision
         if intents:
-            passed = self.admit(intents, self._at_door(view))
+            passed = self.holding.admit(intents, self._at_door(view))
             size = _contracts(passed.intents)
             bound = passed.bound or bound
             if not passed.intents:
                 action, reason = "none", f"{action} refused: {bound}" + self._dust(bound)
-            self.send(passed.intents)
-        stops = self.protect()
+            self.holding.send(passed.intents)
+        stops = self.holding.protect()
         if stops and action in ("none", "hold"):
             action, size, bound = "protect", _contracts(stops), "position"
-        if self.notes:
-            reason = "; ".join(text for text in (*self.notes, reason) if text)
-            self.notes.clear()
-        ids = ",".join(self.between)
-        self.between.clear()
+        notes, between = self.holding.notes, self.orders.between
+        if notes:
+            reason = "; ".join(text for text in (*notes, reason) if text)
+            notes.clear()
+        ids = ",".join(between)
+        between.clear()
         self.config.decisions.append(
             (
                 view.ts,
@@ -295,59 +286,57 @@ class Desk(Execution):
     def _dust(self, bound: str) -> str:
         if bound != "dust":
             return ""
-        worth = abs(self.position) * self._spec.value(self.price)
+        worth = abs(self.position) * self._spec.value(self.holding.price)
         return f" ({abs(self.position):.12g} contracts worth {worth:.4g}: no legal order is that small)"
 
     # -- beginning and end of a session ----------------------------------------------------------------------
 
     def stop(self, *, flatten: bool) -> None:
         """Orders that could add risk go; the position is closed at market, or stays under its stop."""
-        self.send([Cancel(key) for key, o in self.orders if flatten or o.role != "stop"])
+        self.orders.send([Cancel(key) for key, o in self.orders if flatten or not o.protects])
         if flatten and self.position:
             nothing = Limits("halted", False, 0.0, "", 0.0)
-            for intent in self.admit(close_out(self.position, ()), nothing).intents:
-                if isinstance(intent, Place):
-                    self._venue.place(self, intent)
-
-    def recover(self, key: str, order: OwnOrder) -> None:
-        """An order that a restarted session finds at the venue."""
-        self.orders.add(key, order)
+            self.orders.send(self.holding.admit(close_out(self.position, ()), nothing).intents)
 
     def dust(self) -> dict[str, Any] | None:
         """The position, where it is too small for an order by itself: contracts, and their worth in the
         settlement currency."""
         held = abs(self.position)
-        if not held or not self._spec.below_minimum(held, self.price):
+        if not held or not self._spec.below_minimum(held, self.holding.price):
             return None
-        worth = held * self._spec.value(self.price)
+        worth = held * self._spec.value(self.holding.price)
         return {"strategy": self.name, "contracts": self.position, "worth": worth}
 
     def save(self) -> dict[str, Any]:
         """What the next session of this desk has to know, as JSON values."""
-        return {"policy": self.policy.save(), "refusals": self.refusals.save(), "demand": self.demand}
+        return {
+            "policy": self.policy.save(),
+            "refusals": self.orders.refusals.save(),
+            "demand": self.holding.demand,
+        }
 
     def load(self, memory: dict[str, Any]) -> None:
         """Continue from what ``save`` gave."""
         self.policy.load(memory["policy"])
-        self.refusals.load(memory["refusals"])
-        self.demand = str(memory["demand"])
+        self.orders.refusals.load(memory["refusals"])
+        self.holding.demand = str(memory["demand"])
 
     # -- what the venue says ---------------------------------------------------------------------------------
 
     def on_fill(self, key: str, ts: int, quantity: float, price: float, fee: float, maker: bool) -> None:
         """``quantity`` contracts of an order were filled at ``price``; a ``fee`` paid is negative."""
-        side = self.on_filled(key, ts, quantity, price)
+        side = self.holding.on_filled(key, ts, quantity, price)
         if side:
             self._record_fill(ts, key, side, quantity, price, fee, maker, self._bar.price)
 
     def surrender(self, ts: int, price: float, charge: float) -> None:
         """The venue takes the position over at ``price``, for ``charge`` (negative): no order stands any
         more."""
-        self.send([Cancel(key) for key, _ in self.orders])
+        self.orders.send([Cancel(key) for key, _ in self.orders])
         if self.position or charge:
             side = -1 if self.position > 0 else 1
             self._record_fill(ts, LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
-        self.position, self.entry = 0.0, _NAN
+        self.holding.position, self.holding.entry = 0.0, _NAN
 
     def _record_fill(
         self,

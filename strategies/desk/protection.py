@@ -38,6 +38,6 @@ def keep_stops(
         enough = least - 0.5 * spec.size_increment < order.quantity < most + 0.5 * spec.size_increment
         if not enough or abs(order.price - level) > 0.5 * spec.price_increment:
             changed.append(Amend(order.id, piece, level))
-    missing = [Place("stop", side, piece, level, reduce_only=True) for piece in pieces[len(standing) :]]
+    missing = [Place.stop(side, piece, level) for piece in pieces[len(standing) :]]
     surplus = [Cancel(o.id) for o in standing[len(pieces) :]]
     return (*strangers, *changed, *missing, *surplus)

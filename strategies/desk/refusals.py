@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from strategies.policy import OrderKind
+
 _CODE = re.compile(r"^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?=:|$)")  # Nautilus's own denials begin with one
 _DETAILS = re.compile(r":\s*\w+=.*$")  # "...: bid=100.0, ask=100.1"
 _ORDER = re.compile(r"\bO-[\w-]+")
@@ -111,13 +113,11 @@ class Refusals:
     def __init__(self) -> None:
         self.adding, self.reducing, self.exits, self.stops = Backoff(64), Backoff(4), Backoff(4), Backoff(4)
 
-    def of(self, role: str, *, reduce_only: bool) -> Backoff:
+    def of(self, kind: OrderKind, *, reduce_only: bool) -> Backoff:
         """The wait that orders of this kind share."""
-        if role == "stop":
-            return self.stops
-        if role == "exit":
-            return self.exits
-        return self.reducing if reduce_only else self.adding
+        if not reduce_only:
+            return self.adding
+        return {"stop": self.stops, "market": self.exits, "limit": self.reducing}[kind]
 
     def bar(self) -> None:
         """A bar begins."""
