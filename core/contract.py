@@ -27,12 +27,12 @@ COIN = Contract()
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def volume(price, size, multiplier, inverse):  # type: ignore[no-untyped-def]
+def volume(price, size, multiplier, inverse):
     """Base currency in ``size`` contracts at ``price``."""
     return size * multiplier / price if inverse else size * multiplier
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def value(price, size, multiplier, inverse):  # type: ignore[no-untyped-def]
+def value(price, size, multiplier, inverse):
     """Quote currency in ``size`` contracts at ``price``."""
     return size * multiplier if inverse else price * (size * multiplier)

@@ -57,7 +57,7 @@ _GROUP = np.array([0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 7, 7], dtype=np.int64)
 
 
 @numba.njit(cache=True)
-def _in_order(events):  # type: ignore[no-untyped-def]
+def _in_order(events):
     """Whether ``events`` are in canonical order already, as they nearly always are."""
     for i in range(1, len(events)):
         before, after = events[i - 1], events[i]
@@ -72,7 +72,7 @@ def _in_order(events):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def split_at(events, start, end):  # type: ignore[no-untyped-def]
+def split_at(events, start, end):
     """How many leading events are before ``end`` (ns), if they are in canonical order and all others are not;
     and how many of them are before ``start``.
 

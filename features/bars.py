@@ -189,7 +189,7 @@ def bar_events(ts: np.ndarray, ohlcv: np.ndarray, stream: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _find_closes(events, size, by_value, multiplier, inverse, counted, last, closes):  # type: ignore[no-untyped-def]
+def _find_closes(events, size, by_value, multiplier, inverse, counted, last, closes):
     n = 0
     for i in range(len(events)):
         event = events[i]

@@ -15,7 +15,7 @@ _ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 
 @numba.njit(cache=True, forceinline=True)
-def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyped-def]
+def set_level(keys, sizes, counts, s, side, key, size):
     """Give a level of one side of stream ``s`` a size (0 removes it); whether that changed anything."""
     # Whole arrays and indices, for a view made here would cost more than the update itself; indices without a
     # sign, for numba asks of every other whether it counts from the end.
@@ -69,7 +69,7 @@ def set_level(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, forceinline=True)
-def set_only(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untyped-def]
+def set_only(keys, sizes, counts, s, side, key, size):
     """Make ``key`` the one level of a side (none where ``size`` is 0); whether that changed anything."""
     before = counts[s, side]
     count = 1 if size > 0.0 else 0
@@ -81,7 +81,7 @@ def set_only(keys, sizes, counts, s, side, key, size):  # type: ignore[no-untype
 
 
 @numba.njit(cache=True)
-def depth(sizes, counts, s, side, levels):  # type: ignore[no-untyped-def]
+def depth(sizes, counts, s, side, levels):
     """Total size of the best ``levels`` levels of one side."""
     n = counts[s, side]
     total = 0.0

@@ -38,6 +38,8 @@ _MID_VARIANCE = int(Stat.MID_VARIANCE)
 _MARK_STAT, _INDEX_STAT, _FUNDING_STAT = int(Stat.MARK), int(Stat.INDEX), int(Stat.FUNDING)
 _PRICE, _RETURN = int(Stat.PRICE), int(Stat.RETURN)
 _SECONDS, _CLOCK = int(Stat.SECONDS), int(Stat.CLOCK)
+_VOLUME, _SIGNED_VOLUME, _TRADES = int(Stat.VOLUME), int(Stat.SIGNED_VOLUME), int(Stat.TRADES)
+_RANGE, _BEST_SIZE, _DEPTH_10 = int(Stat.RANGE), int(Stat.BEST_SIZE), int(Stat.DEPTH_10)
 
 # What is remembered of each stream between events, besides its book and the open bar: best levels as whole
 # ticks, so that they compare exactly, the trade before, for inferring aggressors, and whether the update that
@@ -55,10 +57,10 @@ _FRESH = 60_000_000_000  # ns a mark price counts, or a bar's length where that 
 
 
 @intrinsic
-def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped-def]
+def _call(typing, address, own, traded, bar, number):
     """The feature whose machine code is at ``address``: one compiled loop serves any choice of features."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         values = [context.get_value_type(argument) for argument in SIGNATURE.args]
         function = ir.FunctionType(context.get_value_type(SIGNATURE.return_type), values)
         return builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
@@ -70,7 +72,7 @@ def _call(typing, address, own, traded, bar, number):  # type: ignore[no-untyped
 def advance(
     events, keys, sizes, counts, rows, memory, times, history, filled, ranges, moments,
     scale, quoted, multiplier, inverse, window, addresses, own, number, lookback, values, quotes,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
 
     ``scale`` is each stream's ticks per unit of price, ``quoted`` whether it has a book, ``multiplier`` and
@@ -158,7 +160,7 @@ def advance(
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _widen(of, price, ts, ranges, moments):  # type: ignore[no-untyped-def]
+def _widen(of, price, ts, ranges, moments):
     """Take a price of the open bar into its range; an extreme's moment is the first at which it was met."""
     if math.isnan(ranges[of, _FIRST]):
         ranges[of, _FIRST] = price
@@ -175,7 +177,7 @@ def _widen(of, price, ts, ranges, moments):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _marks(bar, ts, length, last, mark, ranges, moments, quotes):  # type: ignore[no-untyped-def]
+def _marks(bar, ts, length, last, mark, ranges, moments, quotes):
     """What the closing bar could be marked at, by mark prices where there is a fresh one, else by trades."""
     fresh = not math.isnan(mark) and ts - moments[MARKS, _LAST_AT] <= max(_FRESH, length)
     of = MARKS if fresh else TRADES
@@ -195,7 +197,7 @@ def _marks(bar, ts, length, last, mark, ranges, moments, quotes):  # type: ignor
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _trade(kind, price, size, s, scale, multiplier, inverse, rows, memory):  # type: ignore[no-untyped-def]
+def _trade(kind, price, size, s, scale, multiplier, inverse, rows, memory):
     if kind == _TRADE_BUY:
         sign = 1.0
     elif kind == _TRADE_SELL:
@@ -236,7 +238,7 @@ def _trade(kind, price, size, s, scale, multiplier, inverse, rows, memory):  # t
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untyped-def]
+def _accrue_spread(ts, s, scale, rows, memory, times):
     """Integrate the spread that stood since it was last accrued."""
     since = times[1 + s]
     if since >= 0 and not math.isnan(memory[s, _MID]):
@@ -247,7 +249,7 @@ def _accrue_spread(ts, s, scale, rows, memory, times):  # type: ignore[no-untype
 
 
 @numba.njit(cache=True, error_model="numpy", forceinline=True)
-def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):  # type: ignore[no-untyped-def]
+def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):
     """After an atomic update: order flow of the best levels, and the move of the mid."""
     if memory[s, CHANGED] == 0.0:
         return
@@ -289,15 +291,22 @@ def _book_changed(ts, s, keys, sizes, counts, scale, rows, memory, times):  # ty
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _at_close(s, sizes, counts, scale, quoted, multiplier, inverse, rows, memory):  # type: ignore[no-untyped-def]
-    """The book's columns and the price of a closing bar: best levels as of the last whole update.
+def _at_close(s, sizes, counts, scale, quoted, multiplier, inverse, rows, memory):
+    """The book's columns, the price of a closing bar, and what is made of others: best levels as of the last
+    whole update.
 
     While a stream that has a book has none to show (a side is empty, a lost update ended it), there is no
     price: the last trade says what was paid, not what one could deal at.
     """
+    rows[s, _VOLUME] = rows[s, _BUY_VOLUME] + rows[s, _SELL_VOLUME]
+    rows[s, _SIGNED_VOLUME] = rows[s, _BUY_VOLUME] - rows[s, _SELL_VOLUME]
+    rows[s, _TRADES] = rows[s, _BUYS] + rows[s, _SELLS]
+    rows[s, _RANGE] = math.log(rows[s, _HIGH] / rows[s, _LOW]) if rows[s, _HIGH] > 0.0 else 0.0
     if math.isnan(memory[s, _MID]):
         for j in range(_BID_STAT, _ASK_DEPTH_10 + 1):
             rows[s, j] = np.nan
+        rows[s, _BEST_SIZE] = np.nan
+        rows[s, _DEPTH_10] = np.nan
         rows[s, _PRICE] = np.nan if quoted[s] else rows[s, _LAST_PRICE]
         return
     rows[s, _BID_STAT] = memory[s, _BEST_BID] / scale[s]
@@ -310,10 +319,12 @@ def _at_close(s, sizes, counts, scale, quoted, multiplier, inverse, rows, memory
     rows[s, _ASK_DEPTH_5] = unit * depth(sizes, counts, s, 1, 5)
     rows[s, _BID_DEPTH_10] = unit * depth(sizes, counts, s, 0, 10)
     rows[s, _ASK_DEPTH_10] = unit * depth(sizes, counts, s, 1, 10)
+    rows[s, _BEST_SIZE] = 0.5 * (rows[s, _BID_SIZE] + rows[s, _ASK_SIZE])
+    rows[s, _DEPTH_10] = rows[s, _BID_DEPTH_10] + rows[s, _ASK_DEPTH_10]
 
 
 @numba.njit(cache=True)
-def _new_bar(s, rows):  # type: ignore[no-untyped-def]
+def _new_bar(s, rows):
     """Sums and counts start anew; what holds at a close carries over."""
     rows[s, _OPEN] = np.nan
     rows[s, _HIGH] = np.nan

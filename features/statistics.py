@@ -1,7 +1,8 @@
 """Bar statistics: what the event loop keeps of each stream in each bar, and the columns they stand in.
 
 Features are functions of these columns over a window of bars, so a new feature seldom needs a new statistic.
-One that does adds a column here and the line in ``features/loop.py`` that fills it.
+One that does adds a column here and the line in ``features/loop.py`` that fills it. Some are made of others:
+what several features sum up over windows stands in a column of its own.
 """
 
 from enum import IntEnum, auto
@@ -43,6 +44,12 @@ class Stat(IntEnum):
     RETURN = auto()  # ln(PRICE / PRICE of the bar before)
     SECONDS = auto()  # length of the bar
     CLOCK = auto()  # time of day at close, seconds after midnight UTC
+    VOLUME = auto()  # bought and sold
+    SIGNED_VOLUME = auto()  # bought minus sold
+    TRADES = auto()  # number of all
+    RANGE = auto()  # ln(HIGH / LOW), 0 without trades
+    BEST_SIZE = auto()  # mean size of the best bid and ask at close
+    DEPTH_10 = auto()  # of both sides
 
 
 STATS = len(Stat)

@@ -2,18 +2,24 @@
 
 from math import log
 
+import numba
+
 from features.registry import feature
 from features.statistics import Stat
-
-_PRICE, _BID, _ASK = int(Stat.PRICE), int(Stat.BID), int(Stat.ASK)
-_BID_SIZE, _ASK_SIZE = int(Stat.BID_SIZE), int(Stat.ASK_SIZE)
-_BID_DEPTH_5, _ASK_DEPTH_5 = int(Stat.BID_DEPTH_5), int(Stat.ASK_DEPTH_5)
-_BID_DEPTH_10, _ASK_DEPTH_10 = int(Stat.BID_DEPTH_10), int(Stat.ASK_DEPTH_10)
-_ORDER_FLOW, _UPDATES = int(Stat.ORDER_FLOW), int(Stat.UPDATES)
-_SPREAD_TIME, _QUOTED_TIME = int(Stat.SPREAD_TIME), int(Stat.QUOTED_TIME)
+from features.window import floored, mean, total
 
 _IMBALANCE = "(bid size - ask size) / (bid size + ask size) of the best {} at close"
 _CONT = "Cont, Kukanov and Stoikov (2014)"
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _average_spread(h, t, w):
+    return total(h, Stat.SPREAD_TIME, t, w) / total(h, Stat.QUOTED_TIME, t, w) / h[t, Stat.PRICE]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _imbalance(bid, ask):
+    return (bid - ask) / (bid + ask)
 
 
 @feature(
@@ -22,8 +28,8 @@ _CONT = "Cont, Kukanov and Stoikov (2014)"
     needs="book",
     definition="(ask - bid) / mid at close; 0 locked, negative crossed",
 )
-def spread(h, o, t, w):  # type: ignore[no-untyped-def]
-    return (h[t, _ASK] - h[t, _BID]) / h[t, _PRICE]
+def spread(h, o, t, w):
+    return (h[t, Stat.ASK] - h[t, Stat.BID]) / h[t, Stat.PRICE]
 
 
 @feature(
@@ -32,13 +38,8 @@ def spread(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="book",
     definition="time-weighted spread over the last w bars / mid at close",
 )
-def average_spread(h, o, t, w):  # type: ignore[no-untyped-def]
-    area = 0.0
-    seconds = 0.0
-    for i in range(t - w + 1, t + 1):
-        area += h[i, _SPREAD_TIME]
-        seconds += h[i, _QUOTED_TIME]
-    return area / seconds / h[t, _PRICE]
+def average_spread(h, o, t, w):
+    return _average_spread(h, t, w)
 
 
 @feature(
@@ -47,16 +48,8 @@ def average_spread(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="book",
     definition="ln(average_spread_w), floored at ln(1e-7)",
 )
-def log_spread(h, o, t, w):  # type: ignore[no-untyped-def]
-    area = 0.0
-    seconds = 0.0
-    for i in range(t - w + 1, t + 1):
-        area += h[i, _SPREAD_TIME]
-        seconds += h[i, _QUOTED_TIME]
-    ratio = area / seconds / h[t, _PRICE]
-    if ratio < 1e-7:  # also negative, where books are crossed
-        ratio = 1e-7
-    return log(ratio)
+def log_spread(h, o, t, w):
+    return log(floored(_average_spread(h, t, w), 1e-7))  # less also where books are crossed
 
 
 @feature(
@@ -67,29 +60,28 @@ def log_spread(h, o, t, w):  # type: ignore[no-untyped-def]
     " microprice = (bid * ask size + ask * bid size) / (bid size + ask size)",
     source="Gatheral and Oomen (2010); first-order form of Stoikov (2018)",
 )
-def microprice_deviation(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = h[t, _BID_SIZE] + h[t, _ASK_SIZE]
-    micro = (h[t, _BID] * h[t, _ASK_SIZE] + h[t, _ASK] * h[t, _BID_SIZE]) / total
-    return (micro - h[t, _PRICE]) / h[t, _PRICE]
+def microprice_deviation(h, o, t, w):
+    micro = h[t, Stat.BID] * h[t, Stat.ASK_SIZE] + h[t, Stat.ASK] * h[t, Stat.BID_SIZE]
+    return (micro / (h[t, Stat.BID_SIZE] + h[t, Stat.ASK_SIZE]) - h[t, Stat.PRICE]) / h[t, Stat.PRICE]
 
 
 @feature("book_imbalance_1", unit="-1..1", needs="book", definition=_IMBALANCE.format("level"), source=_CONT)
-def book_imbalance_1(h, o, t, w):  # type: ignore[no-untyped-def]
-    return (h[t, _BID_SIZE] - h[t, _ASK_SIZE]) / (h[t, _BID_SIZE] + h[t, _ASK_SIZE])
+def book_imbalance_1(h, o, t, w):
+    return _imbalance(h[t, Stat.BID_SIZE], h[t, Stat.ASK_SIZE])
 
 
 @feature(
     "book_imbalance_5", unit="-1..1", needs="depth", definition=_IMBALANCE.format("5 levels"), source=_CONT
 )
-def book_imbalance_5(h, o, t, w):  # type: ignore[no-untyped-def]
-    return (h[t, _BID_DEPTH_5] - h[t, _ASK_DEPTH_5]) / (h[t, _BID_DEPTH_5] + h[t, _ASK_DEPTH_5])
+def book_imbalance_5(h, o, t, w):
+    return _imbalance(h[t, Stat.BID_DEPTH_5], h[t, Stat.ASK_DEPTH_5])
 
 
 @feature(
     "book_imbalance_10", unit="-1..1", needs="depth", definition=_IMBALANCE.format("10 levels"), source=_CONT
 )
-def book_imbalance_10(h, o, t, w):  # type: ignore[no-untyped-def]
-    return (h[t, _BID_DEPTH_10] - h[t, _ASK_DEPTH_10]) / (h[t, _BID_DEPTH_10] + h[t, _ASK_DEPTH_10])
+def book_imbalance_10(h, o, t, w):
+    return _imbalance(h[t, Stat.BID_DEPTH_10], h[t, Stat.ASK_DEPTH_10])
 
 
 @feature(
@@ -98,11 +90,8 @@ def book_imbalance_10(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="depth",
     definition="ln(mean over w bars of the volume of the best 10 levels of both sides at close)",
 )
-def log_depth(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BID_DEPTH_10] + h[i, _ASK_DEPTH_10]
-    return log(total / w)
+def log_depth(h, o, t, w):
+    return log(mean(h, Stat.DEPTH_10, t, w))
 
 
 @feature(
@@ -112,13 +101,8 @@ def log_depth(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="sum of order flow at the best levels over w bars / mean best-level size over them",
     source=_CONT + ", equation 4",
 )
-def order_flow_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
-    flow = 0.0
-    size = 0.0
-    for i in range(t - w + 1, t + 1):
-        flow += h[i, _ORDER_FLOW]
-        size += 0.5 * (h[i, _BID_SIZE] + h[i, _ASK_SIZE])
-    return flow * w / size
+def order_flow_imbalance(h, o, t, w):
+    return total(h, Stat.ORDER_FLOW, t, w) * w / total(h, Stat.BEST_SIZE, t, w)
 
 
 @feature(
@@ -128,8 +112,5 @@ def order_flow_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="mean number per bar, over w bars, of atomic updates that changed the book: one that repeats"
     " what stands, or takes a level away that is not there, is none",
 )
-def book_updates(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _UPDATES]
-    return total / w
+def book_updates(h, o, t, w):
+    return mean(h, Stat.UPDATES, t, w)

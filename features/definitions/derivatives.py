@@ -4,15 +4,14 @@ from math import log
 
 from features.registry import feature
 from features.statistics import Stat
-
-_PRICE, _MARK, _INDEX, _FUNDING = int(Stat.PRICE), int(Stat.MARK), int(Stat.INDEX), int(Stat.FUNDING)
+from features.window import mean
 
 
 @feature(
     "funding_rate", unit="fraction per interval", needs="funding", definition="last published funding rate"
 )
-def funding_rate(h, o, t, w):  # type: ignore[no-untyped-def]
-    return h[t, _FUNDING]
+def funding_rate(h, o, t, w):
+    return h[t, Stat.FUNDING]
 
 
 @feature(
@@ -21,21 +20,18 @@ def funding_rate(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="funding",
     definition="last published funding rate minus its mean over the last w bars",
 )
-def funding_deviation(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _FUNDING]
-    return h[t, _FUNDING] - total / w
+def funding_deviation(h, o, t, w):
+    return h[t, Stat.FUNDING] - mean(h, Stat.FUNDING, t, w)
 
 
 @feature("mark_basis", unit="log price", needs=("mark", "price"), definition="ln(P / mark price) at close")
-def mark_basis(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(h[t, _PRICE] / h[t, _MARK])
+def mark_basis(h, o, t, w):
+    return log(h[t, Stat.PRICE] / h[t, Stat.MARK])
 
 
 @feature("index_basis", unit="log price", needs=("index", "price"), definition="ln(P / index price) at close")
-def index_basis(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(h[t, _PRICE] / h[t, _INDEX])
+def index_basis(h, o, t, w):
+    return log(h[t, Stat.PRICE] / h[t, Stat.INDEX])
 
 
 @feature(
@@ -45,8 +41,8 @@ def index_basis(h, o, t, w):  # type: ignore[no-untyped-def]
     pair=True,
     definition="ln(P of the traded stream / P of this one) at close",
 )
-def basis(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(o[t, _PRICE] / h[t, _PRICE])
+def basis(h, o, t, w):
+    return log(o[t, Stat.PRICE] / h[t, Stat.PRICE])
 
 
 @feature(
@@ -56,8 +52,8 @@ def basis(h, o, t, w):  # type: ignore[no-untyped-def]
     pair=True,
     definition="change over w bars of ln(P of the traded stream / P of this one)",
 )
-def basis_change(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(o[t, _PRICE] / h[t, _PRICE]) - log(o[t - w, _PRICE] / h[t - w, _PRICE])
+def basis_change(h, o, t, w):
+    return log(o[t, Stat.PRICE] / h[t, Stat.PRICE]) - log(o[t - w, Stat.PRICE] / h[t - w, Stat.PRICE])
 
 
 @feature(
@@ -66,8 +62,8 @@ def basis_change(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="series",
     definition="last published value of an external series",
 )
-def series_value(h, o, t, w):  # type: ignore[no-untyped-def]
-    return h[t, _PRICE]
+def series_value(h, o, t, w):
+    return h[t, Stat.PRICE]
 
 
 @feature(
@@ -76,5 +72,5 @@ def series_value(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="series",
     definition="ln(last published value / the one known w bars ago)",
 )
-def series_log_change(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(h[t, _PRICE] / h[t - w, _PRICE])
+def series_log_change(h, o, t, w):
+    return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])

@@ -4,8 +4,7 @@ from math import sqrt
 
 from features.registry import feature
 from features.statistics import Stat
-
-_BUY, _SELL, _VALUE, _RETURN = int(Stat.BUY_VOLUME), int(Stat.SELL_VOLUME), int(Stat.VALUE), int(Stat.RETURN)
+from features.window import floored, lagged, products, ratio, squares
 
 
 @feature(
@@ -17,13 +16,8 @@ _BUY, _SELL, _VALUE, _RETURN = int(Stat.BUY_VOLUME), int(Stat.SELL_VOLUME), int(
     source="Roll (1984)",
     least=3,
 )
-def roll_spread(h, o, t, w):  # type: ignore[no-untyped-def]
-    products = 0.0
-    for i in range(t - w + 2, t + 1):
-        products += h[i, _RETURN] * h[i - 1, _RETURN]
-    if products >= 0.0:
-        return 0.0
-    return 2.0 * sqrt(-products / (w - 1))
+def roll_spread(h, o, t, w):
+    return 2.0 * sqrt(floored(-lagged(h, Stat.RETURN, t, w) / (w - 1), 0.0))
 
 
 @feature(
@@ -34,16 +28,13 @@ def roll_spread(h, o, t, w):  # type: ignore[no-untyped-def]
     " 0 without trades",
     source="Amihud (2002)",
 )
-def amihud(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    traded = 0.0
+def amihud(h, o, t, w):
+    impact = traded = 0.0
     for i in range(t - w + 1, t + 1):
-        if h[i, _VALUE] > 0.0:
-            total += abs(h[i, _RETURN]) / h[i, _VALUE]
+        if h[i, Stat.VALUE] > 0.0:
+            impact += abs(h[i, Stat.RETURN]) / h[i, Stat.VALUE]
             traded += 1.0
-    if traded == 0.0:
-        return 0.0
-    return 1e6 * total / traded
+    return ratio(1e6 * impact, traded)
 
 
 @feature(
@@ -55,13 +46,5 @@ def amihud(h, o, t, w):  # type: ignore[no-untyped-def]
     source="Kyle (1985); Hasbrouck (2009)",
     least=2,
 )
-def kyle_lambda(h, o, t, w):  # type: ignore[no-untyped-def]
-    products = 0.0
-    squares = 0.0
-    for i in range(t - w + 1, t + 1):
-        signed = h[i, _BUY] - h[i, _SELL]
-        products += h[i, _RETURN] * signed
-        squares += signed * signed
-    if squares == 0.0:
-        return 0.0
-    return products / squares
+def kyle_lambda(h, o, t, w):
+    return ratio(products(h, Stat.RETURN, Stat.SIGNED_VOLUME, t, w), squares(h, Stat.SIGNED_VOLUME, t, w))

@@ -1,22 +1,17 @@
 """Returns, volatility and the shape of the price path."""
 
-from math import isnan, log, pi, sqrt
-
-import numpy as np
+from math import cos, log, pi, sin, sqrt
 
 from features.registry import feature
 from features.statistics import Stat
-
-_PRICE, _HIGH, _LOW, _MID_VARIANCE = int(Stat.PRICE), int(Stat.HIGH), int(Stat.LOW), int(Stat.MID_VARIANCE)
-_CLOCK, _RETURN = int(Stat.CLOCK), int(Stat.RETURN)
-_INF = np.inf
+from features.window import floored, highest, lagged, lowest, magnitude, mean, path, ratio, squares, total
 
 
 @feature(
     "log_return_{w}", unit="log return", needs="price", definition="ln(P_t / P_{t-w}), P the reference price"
 )
-def log_return(h, o, t, w):  # type: ignore[no-untyped-def]
-    return log(h[t, _PRICE] / h[t - w, _PRICE])
+def log_return(h, o, t, w):
+    return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])
 
 
 @feature(
@@ -26,11 +21,8 @@ def log_return(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="sqrt(mean of squared one-bar log returns over the last w bars)",
     source="Andersen, Bollerslev, Diebold and Labys (2003)",
 )
-def realized_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _RETURN] * h[i, _RETURN]
-    return sqrt(total / w)
+def realized_volatility(h, o, t, w):
+    return sqrt(squares(h, Stat.RETURN, t, w) / w)
 
 
 @feature(
@@ -40,13 +32,8 @@ def realized_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="ln(realized_volatility_w), floored at ln(1e-8): near normal, as Gaussian models want it",
     source="Andersen, Bollerslev, Diebold and Labys (2003)",
 )
-def log_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _RETURN] * h[i, _RETURN]
-    if isnan(total):
-        return total
-    return log(max(sqrt(total / w), 1e-8))
+def log_volatility(h, o, t, w):
+    return log(floored(sqrt(squares(h, Stat.RETURN, t, w) / w), 1e-8))
 
 
 @feature(
@@ -56,11 +43,8 @@ def log_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="sqrt(mean over w bars of the sum of squared log changes of the mid within the bar)",
     source="Barndorff-Nielsen and Shephard (2002)",
 )
-def intrabar_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _MID_VARIANCE]
-    return sqrt(total / w)
+def intrabar_volatility(h, o, t, w):
+    return sqrt(mean(h, Stat.MID_VARIANCE, t, w))
 
 
 @feature(
@@ -69,11 +53,8 @@ def intrabar_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="price",
     definition="mean absolute one-bar log return over the last w bars",
 )
-def absolute_return(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += abs(h[i, _RETURN])
-    return total / w
+def absolute_return(h, o, t, w):
+    return magnitude(h, Stat.RETURN, t, w) / w
 
 
 @feature(
@@ -84,13 +65,8 @@ def absolute_return(h, o, t, w):  # type: ignore[no-untyped-def]
     " 0 if nothing moved",
     source="Kaufman (1995), efficiency ratio",
 )
-def efficiency(h, o, t, w):  # type: ignore[no-untyped-def]
-    path = 0.0
-    for i in range(t - w + 1, t + 1):
-        path += abs(h[i, _PRICE] - h[i - 1, _PRICE])
-    if path == 0.0:
-        return 0.0
-    return abs(h[t, _PRICE] - h[t - w, _PRICE]) / path
+def efficiency(h, o, t, w):
+    return ratio(abs(h[t, Stat.PRICE] - h[t - w, Stat.PRICE]), path(h, Stat.PRICE, t, w))
 
 
 @feature(
@@ -101,13 +77,8 @@ def efficiency(h, o, t, w):  # type: ignore[no-untyped-def]
     " 0 if nothing moved",
     source="t-statistic of the mean return",
 )
-def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _RETURN] * h[i, _RETURN]
-    if total == 0.0:
-        return 0.0
-    return log(h[t, _PRICE] / h[t - w, _PRICE]) / sqrt(total)
+def drift_ratio(h, o, t, w):
+    return ratio(log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE]), sqrt(squares(h, Stat.RETURN, t, w)))
 
 
 @feature(
@@ -118,18 +89,8 @@ def drift_ratio(h, o, t, w):  # type: ignore[no-untyped-def]
     " 0 if nothing moved",
     least=3,
 )
-def autocorrelation(h, o, t, w):  # type: ignore[no-untyped-def]
-    previous = h[t - w + 1, _RETURN]
-    squares = previous * previous
-    products = 0.0
-    for i in range(t - w + 2, t + 1):
-        r = h[i, _RETURN]
-        squares += r * r
-        products += r * previous
-        previous = r
-    if squares == 0.0:
-        return 0.0
-    return products / squares
+def autocorrelation(h, o, t, w):
+    return ratio(lagged(h, Stat.RETURN, t, w), squares(h, Stat.RETURN, t, w))
 
 
 @feature(
@@ -139,16 +100,9 @@ def autocorrelation(h, o, t, w):  # type: ignore[no-untyped-def]
     definition="ln(highest / lowest trade price of the last w bars); 0 without trades",
     source="Parkinson (1980), unscaled",
 )
-def high_low(h, o, t, w):  # type: ignore[no-untyped-def]
-    high, low = -_INF, _INF
-    for i in range(t - w + 1, t + 1):
-        if h[i, _HIGH] > high:
-            high = h[i, _HIGH]
-        if h[i, _LOW] < low:
-            low = h[i, _LOW]
-    if high < low:
-        return 0.0
-    return log(high / low)
+def high_low(h, o, t, w):
+    high, low = highest(h, Stat.HIGH, t, w), lowest(h, Stat.LOW, t, w)
+    return log(high / low) if high >= low else 0.0
 
 
 @feature(
@@ -159,13 +113,8 @@ def high_low(h, o, t, w):  # type: ignore[no-untyped-def]
     " bars without trades count as 0",
     source="Parkinson (1980)",
 )
-def parkinson_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        if h[i, _HIGH] > 0.0:
-            r = log(h[i, _HIGH] / h[i, _LOW])
-            total += r * r
-    return sqrt(total / w / (4.0 * log(2.0)))
+def parkinson_volatility(h, o, t, w):
+    return sqrt(squares(h, Stat.RANGE, t, w) / w / (4.0 * log(2.0)))
 
 
 @feature(
@@ -174,22 +123,19 @@ def parkinson_volatility(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="price",
     definition="ln(P_t / mean of P over the last w bars)",
 )
-def moving_average_gap(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _PRICE]
-    return log(h[t, _PRICE] * w / total)
+def moving_average_gap(h, o, t, w):
+    return log(h[t, Stat.PRICE] * w / total(h, Stat.PRICE, t, w))
 
 
 @feature(
     "time_of_day_sin", unit="-1..1", needs="clock", definition="sin(2 pi * time of day at close / 24 h), UTC"
 )
-def time_of_day_sin(h, o, t, w):  # type: ignore[no-untyped-def]
-    return np.sin(2.0 * pi * h[t, _CLOCK] / 86_400.0)
+def time_of_day_sin(h, o, t, w):
+    return sin(2.0 * pi * h[t, Stat.CLOCK] / 86_400.0)
 
 
 @feature(
     "time_of_day_cos", unit="-1..1", needs="clock", definition="cos(2 pi * time of day at close / 24 h), UTC"
 )
-def time_of_day_cos(h, o, t, w):  # type: ignore[no-untyped-def]
-    return np.cos(2.0 * pi * h[t, _CLOCK] / 86_400.0)
+def time_of_day_cos(h, o, t, w):
+    return cos(2.0 * pi * h[t, Stat.CLOCK] / 86_400.0)

@@ -1,12 +1,10 @@
 """Trade flow: signed volume, cumulative volume delta, counts, intensity, VWAP."""
 
-from math import log, log1p, sqrt
+from math import log, log1p
 
 from features.registry import feature
 from features.statistics import Stat
-
-_BUY, _SELL, _BUYS, _SELLS = int(Stat.BUY_VOLUME), int(Stat.SELL_VOLUME), int(Stat.BUYS), int(Stat.SELLS)
-_VALUE, _PRICE, _SECONDS = int(Stat.VALUE), int(Stat.PRICE), int(Stat.SECONDS)
+from features.window import deviation, mean, ratio, total
 
 
 @feature(
@@ -15,11 +13,8 @@ _VALUE, _PRICE, _SECONDS = int(Stat.VALUE), int(Stat.PRICE), int(Stat.SECONDS)
     needs="trades",
     definition="bought minus sold volume (by aggressor) over w bars",
 )
-def signed_volume(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BUY] - h[i, _SELL]
-    return total
+def signed_volume(h, o, t, w):
+    return total(h, Stat.SIGNED_VOLUME, t, w)
 
 
 @feature(
@@ -28,23 +23,14 @@ def signed_volume(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="trades",
     definition="change of cumulative volume delta over w bars / volume traded in them; 0 without trades",
 )
-def cvd_change(h, o, t, w):  # type: ignore[no-untyped-def]
-    bought = 0.0
-    sold = 0.0
-    for i in range(t - w + 1, t + 1):
-        bought += h[i, _BUY]
-        sold += h[i, _SELL]
-    if bought + sold == 0.0:
-        return 0.0
-    return (bought - sold) / (bought + sold)
+def cvd_change(h, o, t, w):
+    bought, sold = total(h, Stat.BUY_VOLUME, t, w), total(h, Stat.SELL_VOLUME, t, w)
+    return ratio(bought - sold, bought + sold)
 
 
 @feature("trade_count_{w}", unit="trades", needs="trades", definition="number of trades in w bars")
-def trade_count(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BUYS] + h[i, _SELLS]
-    return total
+def trade_count(h, o, t, w):
+    return total(h, Stat.TRADES, t, w)
 
 
 @feature(
@@ -53,15 +39,9 @@ def trade_count(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="trades",
     definition="(buys - sells) / (buys + sells), counts by aggressor over w bars; 0 without trades",
 )
-def trade_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
-    buys = 0.0
-    sells = 0.0
-    for i in range(t - w + 1, t + 1):
-        buys += h[i, _BUYS]
-        sells += h[i, _SELLS]
-    if buys + sells == 0.0:
-        return 0.0
-    return (buys - sells) / (buys + sells)
+def trade_imbalance(h, o, t, w):
+    buys, sells = total(h, Stat.BUYS, t, w), total(h, Stat.SELLS, t, w)
+    return ratio(buys - sells, buys + sells)
 
 
 @feature(
@@ -70,13 +50,8 @@ def trade_imbalance(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="trades",
     definition="ln(1 + trades per second over w bars)",
 )
-def trade_intensity(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    seconds = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BUYS] + h[i, _SELLS]
-        seconds += h[i, _SECONDS]
-    return log1p(total / seconds)
+def trade_intensity(h, o, t, w):
+    return log1p(total(h, Stat.TRADES, t, w) / total(h, Stat.SECONDS, t, w))
 
 
 @feature(
@@ -85,11 +60,8 @@ def trade_intensity(h, o, t, w):  # type: ignore[no-untyped-def]
     needs="ohlcv",
     definition="ln(1 + mean volume per bar over w bars)",
 )
-def log_volume(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BUY] + h[i, _SELL]
-    return log1p(total / w)
+def log_volume(h, o, t, w):
+    return log1p(mean(h, Stat.VOLUME, t, w))
 
 
 @feature(
@@ -100,18 +72,8 @@ def log_volume(h, o, t, w):  # type: ignore[no-untyped-def]
     " 0 where all are equal",
     least=2,
 )
-def volume_zscore(h, o, t, w):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(t - w + 1, t + 1):
-        total += h[i, _BUY] + h[i, _SELL]
-    mean = total / w
-    squares = 0.0
-    for i in range(t - w + 1, t + 1):
-        d = h[i, _BUY] + h[i, _SELL] - mean
-        squares += d * d
-    if squares == 0.0:
-        return 0.0
-    return (h[t, _BUY] + h[t, _SELL] - mean) / sqrt(squares / w)
+def volume_zscore(h, o, t, w):
+    return ratio(h[t, Stat.VOLUME] - mean(h, Stat.VOLUME, t, w), deviation(h, Stat.VOLUME, t, w))
 
 
 @feature(
@@ -120,12 +82,6 @@ def volume_zscore(h, o, t, w):  # type: ignore[no-untyped-def]
     needs=("trades", "price"),
     definition="ln(P_t / volume-weighted average trade price of w bars); 0 without trades",
 )
-def vwap_deviation(h, o, t, w):  # type: ignore[no-untyped-def]
-    value = 0.0
-    volume = 0.0
-    for i in range(t - w + 1, t + 1):
-        value += h[i, _VALUE]
-        volume += h[i, _BUY] + h[i, _SELL]
-    if volume == 0.0:
-        return 0.0
-    return log(h[t, _PRICE] * volume / value)
+def vwap_deviation(h, o, t, w):
+    volume = total(h, Stat.VOLUME, t, w)
+    return log(h[t, Stat.PRICE] * volume / total(h, Stat.VALUE, t, w)) if volume != 0.0 else 0.0
