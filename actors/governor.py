@@ -14,6 +14,8 @@ from typing import Any
 from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
+from core import records
+from core.journal import Journal
 from core.messages import REGIMES, RegimeState, RiskState, VolatilityState
 from strategies.account import Account, Liquidation, Marks
 from strategies.governor import DrawdownGovernor
@@ -26,18 +28,15 @@ class GovernorConfig:
     """What the governor needs.
 
     ``trade_from`` (ns): until then nobody may trade, because features and filters are warming up.
-    ``equity_log`` receives ``(ts, equity, lowest, price, position, regime, risk_on)`` a bar from then on,
-    ``funding_log`` ``(ts, rate, amount)`` a settlement, ``liquidation_log`` ``(ts, position, price, level,
-    mark, charge, equity)`` if the account ends so.
+    ``journal`` receives an ``EquityMark`` a bar from then on, a ``Funding`` a settlement, and a
+    ``Liquidation`` if the account ends so.
     """
 
     drawdown: DrawdownGovernor
     account: Account
     instrument: Any
     trade_from: int
-    equity_log: list[tuple[Any, ...]]
-    funding_log: list[tuple[Any, ...]]
-    liquidation_log: list[tuple[Any, ...]]
+    journal: Journal
     guard: RunGuard
 
 
@@ -65,6 +64,7 @@ class RiskGovernor:
         self._host = host
         self._c = config
         self._iid = config.instrument.id
+        self._name = str(self._iid)
         self._surrender = surrender
         self.account = config.account
         self._rates: dict[int, Decimal] = {}  # by settlement
@@ -86,11 +86,32 @@ class RiskGovernor:
             position = float(c.account.position)
             self._surrender(max(ts, c.account.changed), ended)
             c.account.liquidate(ended)
-            row = (ended.at, position, ended.price, ended.level, ended.mark, ended.charge, marked.equity)
-            c.liquidation_log.append(row)
+            c.journal.write(
+                records.Liquidation(
+                    ended.at,
+                    self._name,
+                    position,
+                    ended.price,
+                    ended.level,
+                    ended.mark,
+                    ended.charge,
+                    marked.equity,
+                )
+            )
         label = REGIMES[regime.label] if regime.label >= 0 else "none"
         position = float(c.account.position)
-        c.equity_log.append((ts, marked.equity, marked.lowest, price, position, label, volatility.risk_on))
+        c.journal.write(
+            records.EquityMark(
+                ts,
+                self._name,
+                marked.equity,
+                marked.lowest,
+                price,
+                position,
+                label,
+                volatility.risk_on,
+            )
+        )
         return c.drawdown.judge(self.memory, ts, marked.equity, marked.lowest, liquidated=ended is not None)
 
     # -- funding ---------------------------------------------------------------------------------------------
@@ -125,7 +146,7 @@ class RiskGovernor:
         if amount or paid:
             account.settle(boundary, amount, paid)
         if held or boundary > self._c.trade_from:  # flat: what a holder would have met
-            self._c.funding_log.append((boundary, float(rate), float(amount)))
+            self._c.journal.write(records.Funding(boundary, self._name, float(rate), float(amount)))
 
     def _paid_by_nautilus(self, boundary: int) -> tuple[Decimal, Decimal]:
         """What it paid at ``boundary``, and the position it paid on."""

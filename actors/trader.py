@@ -29,11 +29,11 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from core.messages import BarState
+from core.records import LIQUIDATION
 from strategies.account import Account, Liquidation
 from strategies.desk import Desk, DeskConfig
 from strategies.desk.orders import OwnOrder
 from strategies.policy import OrderKind, Place
-from strategies.records import LIQUIDATION
 
 _TRIGGERS = {"last": TriggerType.LAST_PRICE, "mark": TriggerType.MARK_PRICE, "bid_ask": TriggerType.BID_ASK}
 _TIMES = {"gtc": TimeInForce.GTC, "ioc": TimeInForce.IOC}

@@ -25,11 +25,11 @@ from nautilus_trader.model import ActorId, BookType, InstrumentId
 
 from actors.guard import RunGuard
 from benchmarks.markets import market
+from core.journal import MemoryJournal
 from engine.bundles import Models
 from engine.pipeline import Market
 from engine.sessions.assembly import Mode, assemble
 from engine.sessions.backtest import node_config, played_feeds
-from engine.sessions.runs import RunLogs
 
 MINUTES, RATE, ROUNDS = 30, 8.0, 9
 
@@ -130,7 +130,7 @@ def play_pipeline(market: Market, models: Models, mode: Mode, instrument: Any = 
     guard = RunGuard()
     first = market.data_start(span.start)
     conductor = assemble(
-        market, models, mode, RunLogs(), guard, first=first, trade_from=span.start, end=span.end
+        market, models, mode, MemoryJournal(), guard, first=first, trade_from=span.start, end=span.end
     )
     if instrument is not None:
         instrument(conductor)

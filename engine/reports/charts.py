@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from core.messages import REGIMES
+from core.records import RoundTrip
 from engine.reports import metrics
 from engine.reports.benchmark import Holding
 from engine.reports.columns import Columns
 from engine.reports.decimate import lasts, least, means
-from engine.reports.ledger import Ledger, RoundTrip
+from engine.reports.ledger import Ledger
 from engine.reports.page import GAIN, GATE_COLOURS, LOSS, REGIME_COLOURS, SERIES_COLOURS, Figure, Page
 from engine.reports.run_folder import GATE, LABELS, Run, floats, gate, integers, regimes
 
@@ -139,7 +140,7 @@ def rolling_figure(page: Page, rolled: metrics.Rolling) -> Figure:
 
 def trips_figure(trips: list[RoundTrip], strategies: tuple[str, ...], currency: str) -> Figure:
     """Histogram of what round trips earned net, strategies stacked; one per cent at the ends is clipped."""
-    net = np.array([trip.net for trip in trips])
+    net = np.array([trip.net_pnl for trip in trips])
     low, high = np.quantile(net, (0.005, 0.995)) if len(net) else (-1.0, 1.0)
     width = (high - low) / 60 or 1.0
     # A bin edge on zero, so that no bar mixes winners and losers.
@@ -147,7 +148,9 @@ def trips_figure(trips: list[RoundTrip], strategies: tuple[str, ...], currency: 
     below = np.zeros(len(edges) - 1, np.int64)
     series = []
     for s, name in enumerate(strategies):
-        mine = np.clip(net[[trip.strategy == s for trip in trips]], edges[0], edges[-1]) if len(net) else net
+        mine = (
+            np.clip(net[[trip.strategy == name for trip in trips]], edges[0], edges[-1]) if len(net) else net
+        )
         below = below + np.histogram(mine, edges)[0]
         stacked = [int(value) or None for value in below.tolist()]
         series.append(_series(name, stacked, SERIES_COLOURS[s % len(SERIES_COLOURS)], kind="bars"))

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from core.records import RoundTrip
 from engine.reports import charts, metrics
 from engine.reports.benchmark import Holding, hold
-from engine.reports.ledger import Ledger, RoundTrip, keep_ledger, round_trips
+from engine.reports.ledger import Ledger, keep_ledger, round_trips
 from engine.reports.metrics import DAY
 from engine.reports.page import (
     GAIN,

@@ -12,12 +12,12 @@ positive, be it fees, funding or slippage, and ``net = gross + fees + funding``.
 
 import dataclasses
 import tomllib
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.records import RoundTrip
 from core.settings import parse_duration
 from engine.reports.run_folder import LABELS, Run, codes, floats, integers, regimes
 
@@ -74,22 +74,6 @@ class Ledger:
         return table
 
 
-class RoundTrip(NamedTuple):
-    """One strategy's way from flat to flat, or through zero to the other side."""
-
-    strategy: int  # index
-    opened: int  # ns
-    closed: int
-    side: int  # +1 long, -1 short
-    gross: float  # settlement currency
-    fees: float
-    funding: float
-
-    @property
-    def net(self) -> float:
-        return self.gross + self.fees + self.funding
-
-
 def contract_of(run: Run) -> Contract:
     """The contract the manifest describes."""
     return Contract(float(run.manifest.get("multiplier", 1.0)), bool(run.manifest.get("inverse", False)))
@@ -129,14 +113,14 @@ def keep_ledger(run: Run) -> Ledger:
 
 def round_trips(run: Run) -> list[RoundTrip]:
     """Closed round trips in the order of their close; a position still open at the end is not among them."""
-    contract = contract_of(run)
+    contract, instrument = contract_of(run), run.manifest["instrument"]
     fill = _Fills.of(run)
     values = contract.value(fill.price)
     shares = _funding_shares(run.funding, fill, len(run.strategies))
     received = np.concatenate((np.zeros((1, len(run.strategies))), np.cumsum(shares, axis=0)))
     paid = integers(run.funding, "ts")
     trips = []
-    for s in range(len(run.strategies)):
+    for s, name in enumerate(run.strategies):
         mine = np.flatnonzero(fill.strategy == s)
         tolerance = _tolerance(fill.signed[mine])
         position = cash = fees = 0.0
@@ -156,7 +140,9 @@ def round_trips(run: Run) -> list[RoundTrip]:
             lo, hi = np.searchsorted(paid, (opened, ts), side="right")
             side = 1 if position > 0 else -1
             got = float(received[hi, s] - received[lo, s])
-            trips.append(RoundTrip(s, opened, ts, side, cash + position * value, fees + part * fee, got))
+            gross, charged = cash + position * value, fees + part * fee
+            net = gross + charged + got
+            trips.append(RoundTrip(name, instrument, side, opened, ts, gross, charged, got, net))
             position, cash, fees, opened = after, -after * value, (1.0 - part) * fee if after else 0.0, ts
     return sorted(trips, key=lambda trip: (trip.closed, trip.strategy))
 

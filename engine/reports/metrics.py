@@ -9,15 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.reports.ledger import RoundTrip
-from engine.reports.run_folder import DECISIONS, FILLS, LABELS
+from core.records import Decision, Fill, RoundTrip, schema
+from engine.reports.run_folder import LABELS
 
 HOUR = 3_600 * 10**9
 DAY = 24 * HOUR
 YEAR = 365 * DAY
 """Crypto markets never close."""
 
-_FINGERPRINTED = (("decisions", DECISIONS), ("fills", FILLS))
+_FINGERPRINTED = (
+    ("decisions", schema(Decision)),
+    # The order's id says whose it is.
+    ("fills", pa.schema([field for field in schema(Fill) if field.name != "instrument"])),
+)
 
 
 def sampling_period(span: int) -> int | None:
@@ -162,13 +166,13 @@ def rolling(returns: np.ndarray, start: int, period: int) -> Rolling | None:
 
 def win_rate(trips: Sequence[RoundTrip]) -> float:
     """Share of round trips that earned more than their fees and funding; NaN without any."""
-    return sum(trip.net > 0 for trip in trips) / len(trips) if trips else float("nan")
+    return sum(trip.net_pnl > 0 for trip in trips) / len(trips) if trips else float("nan")
 
 
 def profit_factor(trips: Sequence[RoundTrip]) -> float:
     """Net winnings over net losses of round trips; NaN without a losing one."""
-    lost = -sum(trip.net for trip in trips if trip.net < 0)
-    return sum(trip.net for trip in trips if trip.net > 0) / lost if lost > 0 else float("nan")
+    lost = -sum(trip.net_pnl for trip in trips if trip.net_pnl < 0)
+    return sum(trip.net_pnl for trip in trips if trip.net_pnl > 0) / lost if lost > 0 else float("nan")
 
 
 def durations(ts: np.ndarray) -> np.ndarray:
@@ -201,9 +205,9 @@ def fingerprint(decisions: pa.Table, fills: pa.Table) -> str:
     little-endian i8, then their UTF-8 bytes.
     """
     digest = hashlib.sha256()
-    for (name, schema), table in zip(_FINGERPRINTED, (decisions, fills), strict=True):
+    for (name, columns), table in zip(_FINGERPRINTED, (decisions, fills), strict=True):
         digest.update(f"{name}\0{len(table)}\0".encode())
-        for field in schema:
+        for field in columns:
             digest.update(f"{field.name}\0".encode())
             # A slice at a time: a year of one-second bars must not be copied whole.
             if field.type == pa.string():

@@ -12,114 +12,20 @@ import pyarrow.parquet as pq
 
 from core.errors import BeaufortError
 from core.messages import REGIMES
+from core.records import JOURNALED, Liquidation, schema
 
 LABELS = (*REGIMES, "none")
 """Names of the rows and columns "by regime"; ``none`` stands for no model valid or none has spoken."""
 
-DECISIONS = pa.schema(
-    [
-        ("ts", pa.int64()),  # bar close, ns since the epoch
-        ("strategy", pa.string()),
-        ("instrument", pa.string()),
-        ("regime", pa.string()),  # one of LABELS
-        ("p_trend", pa.float64()),
-        ("p_chop", pa.float64()),
-        ("p_stress", pa.float64()),
-        ("volatility", pa.float64()),
-        ("risk_on", pa.bool_()),
-        ("p_up", pa.float64()),
-        ("p_down", pa.float64()),
-        ("features_hash", pa.string()),
-        ("permit", pa.string()),
-        ("size_factor", pa.float64()),
-        ("action", pa.string()),  # one of PASSIVE where nothing was done
-        ("reason", pa.string()),
-        ("size", pa.float64()),
-        ("bound", pa.string()),  # which rule or cap set the size
-        ("position", pa.float64()),
-        ("price", pa.float64()),
-        ("client_order_ids", pa.string()),  # joined by commas
-        ("bundle", pa.string()),
-    ]
-)
-"""``decisions.parquet``: one row a bar and strategy, also where nothing was done."""
-
 PASSIVE = ("", "none", "hold")
-"""Values of ``action`` that mean that nothing was done."""
-
-ORDERS = pa.schema(
-    [
-        ("ts", pa.int64()),
-        ("client_order_id", pa.string()),
-        ("strategy", pa.string()),
-        ("side", pa.string()),
-        ("type", pa.string()),
-        ("qty", pa.float64()),
-        ("price", pa.float64()),
-        ("status", pa.string()),  # "initialized" where it never reached the venue
-        ("role", pa.string()),  # "entry", "exit", "stop" or "quote"
-        ("reason", pa.string()),  # why it, or the last change of it, was refused; "" where nothing was
-        ("held", pa.int64()),  # ns that a hole in the recording kept it from the venue, -1 for ever
-    ]
-)
-"""``orders.parquet``: one row an order, with its last status."""
+"""Values of a decision's ``action`` that mean that nothing was done."""
 
 REFUSED = ("denied", "rejected")
 """Values of ``status`` of orders that never stood: refused before they left, or by the venue."""
 
-FILLS = pa.schema(
-    [
-        ("ts", pa.int64()),
-        ("client_order_id", pa.string()),
-        ("strategy", pa.string()),
-        ("side", pa.int64()),  # +1 bought, -1 sold
-        ("qty", pa.float64()),  # contracts, positive
-        ("price", pa.float64()),
-        ("fee", pa.float64()),  # settlement currency, negative = charged, positive = rebate
-        ("maker", pa.bool_()),
-        ("mid", pa.float64()),  # last known at the fill (at a bar's close), NaN where unknown
-        ("regime", pa.string()),
-        ("risk_on", pa.bool_()),
-    ]
-)
-"""``fills.parquet``: one row a fill, in the order they happened."""
-
-FUNDING = pa.schema([("ts", pa.int64()), ("rate", pa.float64()), ("amount", pa.float64())])
-"""``funding.parquet``: one row a settlement; ``amount`` in settlement currency, negative = paid, positive =
-received, 0 where nothing was held."""
-
-EQUITY = pa.schema(
-    [
-        ("ts", pa.int64()),
-        ("equity", pa.float64()),  # settlement currency, open positions marked at ``price``
-        ("equity_low", pa.float64()),  # the least within the bar: see strategies/account.py
-        ("price", pa.float64()),  # mid at the bar's close
-        ("position", pa.float64()),  # signed contracts
-        ("regime", pa.string()),
-        ("risk_on", pa.bool_()),
-    ]
-)
-"""``equity.parquet``: one row a bar."""
-
-
-LIQUIDATIONS = pa.schema(
-    [
-        ("ts", pa.int64()),  # when the mark was seen
-        ("position", pa.float64()),  # signed contracts that the venue took over
-        ("price", pa.float64()),  # booked: the level, or the first mark beyond it after a gap
-        ("level", pa.float64()),  # where equity met the maintenance margin
-        ("mark", pa.float64()),  # the bar's worst
-        ("charge", pa.float64()),  # fee, and what was earned later in that bar; negative
-        ("equity", pa.float64()),  # that was left
-    ]
-)
-"""``liquidations.parquet``: empty, or the one row by which the account ended. The position's end is in the
-fills too, under the order id ``LIQUIDATION``."""
-
-
-FORMAT = 3
+FORMAT = 4
 """Of run folders. In the first one, fees were positive where they had been paid; the second knew no equity
-within a bar."""
+within a bar; the third named the instrument in decisions alone."""
 
 
 class Manifest(TypedDict):
@@ -160,7 +66,7 @@ class Run:
     fills: pa.Table
     funding: pa.Table
     equity: pa.Table
-    liquidations: pa.Table = dataclasses.field(default_factory=LIQUIDATIONS.empty_table)
+    liquidations: pa.Table = dataclasses.field(default_factory=schema(Liquidation).empty_table)
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -189,7 +95,7 @@ def read_run(folder: Path) -> Run:
     if "format" not in manifest or manifest["format"] != FORMAT:
         raise BeaufortError(
             f"{folder}: run format {manifest.get('format', 1)!r}, this version reads {FORMAT} "
-            "(costs are negative, equity_low is there); run it again"
+            "(costs are negative, equity_low is there, every row names its instrument); run it again"
         )
     absent = [key for key in Manifest.__required_keys__ if key not in manifest]
     if absent:
@@ -197,17 +103,7 @@ def read_run(folder: Path) -> Run:
             f"{path}: no {', '.join(sorted(absent))}; write every required key of the manifest"
         )
     config = folder / "config.toml"
-    tables = {
-        name: _read_table(folder / f"{name}.parquet", schema)
-        for name, schema in (
-            ("decisions", DECISIONS),
-            ("orders", ORDERS),
-            ("fills", FILLS),
-            ("funding", FUNDING),
-            ("equity", EQUITY),
-            ("liquidations", LIQUIDATIONS),
-        )
-    }
+    tables = {kind.TABLE: _read_table(folder / f"{kind.TABLE}.parquet", schema(kind)) for kind in JOURNALED}
     return Run(folder, manifest, config.read_text() if config.exists() else "", **tables)
 
 

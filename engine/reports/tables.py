@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.records import RoundTrip
 from core.settings import format_time
-from engine.reports.ledger import Ledger, RoundTrip, contract_of, slippage
+from engine.reports.ledger import Ledger, contract_of, slippage
 from engine.reports.metrics import Drawdown, durations, profit_factor, win_rate
 from engine.reports.page import (
     GAIN,
@@ -123,11 +124,11 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
     maker, owner = flags(run.fills, "maker"), np.array(run.fills["strategy"].to_pylist())
     rows: list[list[Cell | str]] = []
     for s, name in enumerate(ledger.strategies):
-        mine = [trip for trip in trips if trip.strategy == s]
+        mine = [trip for trip in trips if trip.strategy == name]
         own = owner == name if len(owner) else np.zeros(0, bool)
         traded, net = float(notional[own].sum()), figures["pnl_by_strategy"][name]
         held = np.array([trip.closed - trip.opened for trip in mine]) / 1e9
-        earned = np.array([trip.net for trip in mine])
+        earned = np.array([trip.net_pnl for trip in mine])
         rows.append(
             [
                 Cell(swatch(name, SERIES_COLOURS[s % len(SERIES_COLOURS)])),
@@ -155,19 +156,19 @@ def strategy_table(run: Run, ledger: Ledger, trips: list[RoundTrip], figures: di
 def side_table(trips: list[RoundTrip]) -> str:
     """Round trips long and short apart."""
     sides = [[trip for trip in trips if trip.side == side] for side in (1, -1)]
-    nets = [sum(trip.net for trip in mine) for mine in sides]
+    nets = [sum(trip.net_pnl for trip in mine) for mine in sides]
     largest = max(map(abs, nets))
     holds = [[(trip.closed - trip.opened) / 1e9 for trip in mine] for mine in sides]
     rows: list[list[Cell | str]] = [
         ["round trips", *(f"{len(mine):,}" for mine in sides)],
         ["net", *(tinted(amount(net), net, largest) for net in nets)],
-        ["gross", *(amount(sum(trip.gross for trip in mine)) for mine in sides)],
+        ["gross", *(amount(sum(trip.gross_pnl for trip in mine)) for mine in sides)],
         ["fees", *(amount(sum(trip.fees for trip in mine)) for mine in sides)],
         ["funding", *(amount(sum(trip.funding for trip in mine)) for mine in sides)],
         ["win rate", *(show(_finite(win_rate(mine)), ".1%") for mine in sides)],
         ["profit factor", *(show(_finite(profit_factor(mine)), ".2f") for mine in sides)],
         ["mean trip", *(amount(n / len(m)) if m else "n/a" for n, m in zip(nets, sides, strict=True))],
-        ["worst trip", *(amount(min(trip.net for trip in mine)) if mine else "n/a" for mine in sides)],
+        ["worst trip", *(amount(min(trip.net_pnl for trip in mine)) if mine else "n/a" for mine in sides)],
         ["median hold", *(length(float(np.median(held))) if held else "n/a" for held in holds)],
     ]
     return table(["", "long", "short"], rows)
@@ -196,15 +197,14 @@ def drawdown_table(falls: list[Drawdown], end: int) -> str:
 def trip_list(page: Page, run: Run, trips: list[RoundTrip]) -> str:
     """Every closed round trip, the latest ``ROWS``."""
     kept = trips[-ROWS:]
-    names = run.strategies
     rows = [
         [
             _second(t.opened),
             _second(t.closed),
-            names[t.strategy],
+            t.strategy,
             "long" if t.side > 0 else "short",
             length((t.closed - t.opened) / 1e9),
-            *(amount(value) for value in (t.net, t.gross, t.fees, t.funding)),
+            *(amount(value) for value in (t.net_pnl, t.gross_pnl, t.fees, t.funding)),
         ]
         for t in kept
     ]
@@ -212,7 +212,7 @@ def trip_list(page: Page, run: Run, trips: list[RoundTrip]) -> str:
         (
             t.opened // 10**6,
             t.closed // 10**6,
-            f"{names[t.strategy]} {'long' if t.side > 0 else 'short'}, net {amount(t.net)}",
+            f"{t.strategy} {'long' if t.side > 0 else 'short'}, net {amount(t.net_pnl)}",
         )
         for t in kept
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from core.errors import BeaufortError
+from core.records import Decision, as_records, schema
 from core.settings import format_time
 from core.table import FeatureTable
 from engine.bundles import Models
@@ -21,7 +22,6 @@ from engine.config import RunConfig
 from engine.pipeline import Market, run_stages
 from engine.sessions.backtest import play
 from features.kernel import QUOTE_COLUMNS
-from strategies.records import DECISION_COLUMNS
 
 
 class Said(NamedTuple):
@@ -184,22 +184,21 @@ def _everything(market: Market, models: Models) -> dict[str, Said]:
         raise BeaufortError(f"the run failed after {outcome.events:,} events\n{outcome.failures[0]}")
     if not outcome.complete:
         raise KeyboardInterrupt
-    return said | _decisions(list(outcome.logs.decisions), market.config.bars.grace)
+    return said | _decisions(list(as_records(Decision, outcome.tables[Decision])), market.config.bars.grace)
 
 
-def _decisions(rows: list[tuple[Any, ...]], grace: int) -> dict[str, Said]:
+def _decisions(decisions: list[Decision], grace: int) -> dict[str, Said]:
     """Decision records by strategy and column.
 
     A bar is decided on ``grace`` after its close, and knows the fills until then.
     """
     said = {}
-    strategy, ts = DECISION_COLUMNS.index("strategy"), DECISION_COLUMNS.index("ts")
-    for name in dict.fromkeys(row[strategy] for row in rows):
-        own = [row for row in rows if row[strategy] == name]
-        known = np.array([row[ts] for row in own], np.int64) + grace
-        for i, column in enumerate(DECISION_COLUMNS):
+    for name in dict.fromkeys(decision.strategy for decision in decisions):
+        own = [decision for decision in decisions if decision.strategy == name]
+        known = np.array([decision.ts for decision in own], np.int64) + grace
+        for column in schema(Decision).names:
             values = np.empty(len(own), object)
-            values[:] = [row[i] for row in own]
+            values[:] = [getattr(decision, column) for decision in own]
             said[f"decisions/{name}/{column}"] = Said(known, values)
     return said
 

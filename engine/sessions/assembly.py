@@ -17,9 +17,9 @@ from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from actors.trader import TraderConfig
 from core.errors import BeaufortError
+from core.journal import Journal
 from engine.bundles import Models
 from engine.pipeline import Market, run_stages
-from engine.sessions.runs import RunLogs
 from engine.sessions.settlement import account_currency, starting_cash
 from features.bars import ClockBars, ExternalBars
 from strategies import DeskConfig
@@ -35,7 +35,7 @@ def assemble(
     market: Market,
     models: Models,
     mode: Mode,
-    logs: RunLogs,
+    journal: Journal,
     guard: RunGuard,
     *,
     first: int,
@@ -51,7 +51,7 @@ def assemble(
     ----------
     market, models
         The config with its data, and its verified bundles.
-    logs, guard
+    journal, guard
         Filled and asked while the run goes on.
     first, end : int
         Span of market data, ns; ``end`` is needed in a backtest.
@@ -72,9 +72,7 @@ def assemble(
         account=account,
         instrument=market.traded,
         trade_from=trade_from,
-        equity_log=logs.equity,
-        funding_log=logs.funding,
-        liquidation_log=logs.liquidations,
+        journal=journal,
         guard=guard,
     )
     trader = TraderConfig(
@@ -91,8 +89,7 @@ def assemble(
                 maker_fee=float(config.venue.maker_fee),
                 features=market.kernel.names,
                 trade_from=trade_from,
-                decisions=logs.decisions,
-                fills=logs.fills,
+                journal=journal,
                 bundle_at=models.bundle_at,
             )
             for name, settings in config.strategies.items()

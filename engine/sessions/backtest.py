@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
 from nautilus_trader.backtest import (
     BacktestDataConfig,
     BacktestEngineConfig,
@@ -29,16 +30,19 @@ from actors.guard import RunGuard
 from catalogs.instruments import definition
 from catalogs.layout import DataType
 from core.errors import BeaufortError
+from core.journal import MemoryJournal, Tables
 from core.plugins import plugin_code
+from core.records import EquityMark, Liquidation, Order, as_table
 from core.settings import format_duration, format_time
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
 from engine.pipeline import Market
 from engine.progress import Meter, meter
+from engine.reports.run_folder import floats
 from engine.sessions.assembly import assemble
 from engine.sessions.coverage import PriceFeed, gaps_met, price_feed, silent_stretches, stale_stretches
-from engine.sessions.orders import order_rows, order_warnings
-from engine.sessions.runs import RunLogs, bars_without_price, new_run_folder, write_run
+from engine.sessions.orders import order_records, order_warnings
+from engine.sessions.runs import bars_without_price, new_run_folder, write_run
 from engine.sessions.settlement import account_balance, venue_differs
 from engine.sessions.venue_feed import VenueFeed
 
@@ -95,8 +99,8 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         *stale_stretches(market),
         *silent_stretches(market, models),
         *models.warnings(config.backtest.start, config.backtest.end),
-        *bars_without_price(outcome.logs, str(market.traded.id)),
-        *gaps_met(market, outcome.prices, outcome.logs, outcome.orders, outcome.reached),
+        *bars_without_price(outcome.tables[EquityMark], str(market.traded.id)),
+        *gaps_met(market, outcome.prices, outcome.tables, outcome.reached),
         *outcome.warnings,
     ]
     folder = new_run_folder(config.backtest.runs, config.name)
@@ -114,7 +118,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
         "data_fingerprint": fingerprint,
         **describe(market, models),
     }
-    write_run(folder, manifest, text, outcome.logs, outcome.orders)
+    write_run(folder, manifest, text, outcome.tables)
     if outcome.traces:
         (folder / "failure.txt").write_text("\n".join(outcome.traces))
     if outcome.failures:
@@ -130,8 +134,7 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
 class Outcome:
     """What a backtest did, in memory."""
 
-    logs: RunLogs
-    orders: list[tuple[Any, ...]]
+    tables: Tables
     prices: PriceFeed
     events: int
     wall_s: float
@@ -162,12 +165,12 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             share = (ts - first) / (span.end - first)
             running.update(share, round(share * total))
 
-    logs = RunLogs()
+    journal = MemoryJournal()
     conductor = assemble(
         market,
         models,
         mode,
-        logs,
+        journal,
         guard,
         first=first,
         trade_from=span.start,
@@ -193,19 +196,22 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
                 result, failures = None, [*guard.failures, _plainly(str(error), reached[0])]
             wall = time.perf_counter() - began
         cache = node.get_engine_cache(config.name)
-        orders = order_rows(cache, conductor.trader) if result else []
+        orders = order_records(cache, conductor.trader) if result else []
         dust = conductor.trader.dust()
         account = conductor.governor.account
-        differs = None if logs.liquidations else venue_differs(cache, account, market.traded)
+        liquidated = journal.latest(Liquidation) is not None
+        differs = None if liquidated else venue_differs(cache, account, market.traded)
     finally:
         node.dispose()
         folder.cleanup()
-    if not failures and logs.equity and not any(row[3] > 0 for row in logs.equity):
+    tables = journal.tables() | {Order: as_table(Order, orders)}
+    price = floats(tables[EquityMark], "price")
+    if not failures and len(price) and not np.any(price > 0):
         failures = [
             f"{market.traded.id} had no price at any bar of the span: there is no book of it; see what "
             "`beaufort data check` says of the deltas, or trade another span"
         ]
-    if not failures and not guard.stop_requested and not logs.equity:
+    if not failures and not guard.stop_requested and not len(price):
         failures = [
             "no bar closed in the span; Nautilus says nothing when a subscription fails: is there data in it?"
         ]
@@ -214,8 +220,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
         failures = [f"the run ended at {format_time(reached[0])}, before its span did, and did not say why"]
     complete = not failures and not guard.stop_requested
     return Outcome(
-        logs,
-        orders,
+        tables,
         prices,
         result.iterations - venue_feed.played(reached[0]) if result else 0,
         wall,

@@ -11,11 +11,12 @@ from catalogs.checks.findings import length_text
 from catalogs.checks.silences import NEVER, silences
 from catalogs.layout import DataType
 from core.errors import BeaufortError
+from core.journal import Tables
+from core.records import EquityMark, Fill, Order
 from core.settings import format_time
 from engine.bundles import Models
 from engine.pipeline import Market
-from engine.reports.run_folder import EQUITY, FILLS, ORDERS, floats, integers
-from engine.sessions.runs import RunLogs, as_table
+from engine.reports.run_folder import floats, integers
 
 _MINUTE = 60 * 10**9
 _USUAL_FUNDING = 8 * 60 * _MINUTE
@@ -147,15 +148,15 @@ def silent_stretches(market: Market, models: Models) -> list[str]:
 # -- after the run -------------------------------------------------------------------------------------------
 
 
-def gaps_met(market: Market, prices: PriceFeed, logs: RunLogs, orders: list, end: int) -> list[str]:
+def gaps_met(market: Market, prices: PriceFeed, tables: Tables, end: int) -> list[str]:
     """Warnings of what was missing while the run, which came to ``end`` (ns), held a position."""
-    held = Held.of(as_table(FILLS, logs.fills), market.traded.size_precision, end)
-    sent = as_table(ORDERS, orders)
+    held = Held.of(tables[Fill], market.traded.size_precision, end)
+    sent = tables[Order]
     return [
         *_bar_prices(market, prices),
         *_holes(market, prices, held, sent),
-        *_end_of_data(market, prices, held, sent, as_table(EQUITY, logs.equity)),
-        *_marks(market, as_table(EQUITY, logs.equity)),
+        *_end_of_data(market, prices, held, sent, tables[EquityMark]),
+        *_marks(market, tables[EquityMark]),
         *_funding(market, held, end),
     ]
 

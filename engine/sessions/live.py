@@ -33,6 +33,8 @@ from actors.guard import RunGuard
 from actors.hub import FeatureHub
 from catalogs.recording import CatalogRecorder
 from core.errors import BeaufortError
+from core.journal import MemoryJournal, Tables
+from core.records import EquityMark, Fill, Liquidation, Order, as_table
 from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.identity import bar_identity
@@ -43,8 +45,8 @@ from engine.reports.summary import all_refused, summarize
 from engine.sessions.assembly import assemble
 from engine.sessions.backtest import describe
 from engine.sessions.live_state import SessionState, fitting
-from engine.sessions.orders import desk_of, order_rows, order_warnings
-from engine.sessions.runs import RunLogs, new_run_folder, write_run
+from engine.sessions.orders import desk_of, order_records, order_warnings
+from engine.sessions.runs import new_run_folder, write_run
 from engine.sessions.settlement import account_balance
 from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
 from strategies.account import Account
@@ -182,7 +184,7 @@ class Session:
         recorder: CatalogRecorder,
     ) -> None:
         self._live, self._source, self._folder, self._recorder = live, source, folder, recorder
-        self._guard, self._logs = RunGuard(), RunLogs()
+        self._guard, self._journal = RunGuard(), MemoryJournal()
         self._last_bar = self._flushed = 0
         data = config.data.model_copy(update={"catalog": folder / "catalog"})
         spans = config.train.model_copy(update={"catalog": config.train.catalog or config.data.catalog})
@@ -203,7 +205,7 @@ class Session:
             self._market,
             self._models,
             "live",
-            self._logs,
+            self._journal,
             self._guard,
             first=now,
             trade_from=self._trade_from,
@@ -264,9 +266,11 @@ class Session:
                 run(self._node, self._source.venue, self._live)
             except BeaufortError as error:
                 problems.append(str(error))
-        orders = order_rows(self._node.cache, self._hub.trader)
+        orders = order_records(self._node.cache, self._hub.trader)
         account = self._hub.governor.account
-        self._logs.fills += _unseen_fills(self._node.cache, self._logs, account)
+        mark = self._journal.latest(EquityMark)
+        for fill in _unseen_fills(self._node.cache, self._journal.tables(), mark, account):
+            self._journal.write(fill)
         self._node.dispose()
         del (
             self._node
@@ -289,10 +293,11 @@ class Session:
         if ts - self._flushed >= _FLUSH:
             self._flushed = ts
             self._recorder.flush(ts)
-            if self._logs.equity:  # for the case that this process is killed
-                self._save_state(self._logs.equity[-1][1], failed=False)
+            mark = self._journal.latest(EquityMark)
+            if mark is not None:  # for the case that this process is killed
+                self._save_state(mark.equity, failed=False)
 
-    def _write(self, started: str, wall: float, orders: list[tuple[Any, ...]], complete: bool) -> None:
+    def _write(self, started: str, wall: float, orders: list[Order], complete: bool) -> None:
         config, hub = self._config, self._hub
         # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends
         # where the last one was closed.
@@ -315,7 +320,8 @@ class Session:
             ],
             **describe(self._market, self._models),
         }
-        write_run(self._folder, manifest, to_toml(played), self._logs, orders)
+        tables = self._journal.tables() | {Order: as_table(Order, orders)}
+        write_run(self._folder, manifest, to_toml(played), tables)
 
     def _save_state(self, equity: float, *, failed: bool) -> None:
         """Keep what the next session needs; of one that failed the account's history alone."""
@@ -346,16 +352,23 @@ def identity(market: Market, models: Models) -> str:
     return json.dumps([instruments, market.kernel.schema_hash, shapes, bar_identity(market.config), bundles])
 
 
-def _unseen_fills(cache: Cache, logs: RunLogs, account: Account) -> list[tuple[Any, ...]]:
-    """Fills after the strategies had stopped, those that close positions, as rows of ``fills.parquet``; they
-    are booked here."""
-    if logs.liquidations:
+def _unseen_fills(cache: Cache, tables: Tables, mark: EquityMark | None, account: Account) -> list[Fill]:
+    """Fills after the strategies had stopped, those that close positions; they are booked here.
+
+    Parameters
+    ----------
+    tables
+        What the strategies saw.
+    mark
+        The last one before they stopped.
+    """
+    if len(tables[Liquidation]):
         return []  # whatever fills later is the venue's
-    seen = Counter(row[1] for row in logs.fills)
-    _, _, _, price, _, regime, risk_on = (
-        logs.equity[-1] if logs.equity else (0, 0.0, 0.0, math.nan, 0.0, "none", False)
+    seen = Counter(tables[Fill]["client_order_id"].to_pylist())
+    price, regime, risk_on = (
+        (math.nan, "none", False) if mark is None else (mark.price, mark.regime, mark.risk_on)
     )
-    rows = []
+    unseen = []
     for order in cache.orders():
         identity = str(order.client_order_id)
         fills = [event for event in order.events() if isinstance(event, OrderFilled)]
@@ -363,11 +376,12 @@ def _unseen_fills(cache: Cache, logs: RunLogs, account: Account) -> list[tuple[A
             maker = fill.liquidity_side is LiquiditySide.MAKER
             signed = fill.last_qty.as_decimal() * (1 if fill.is_buy else -1)
             fee = account.fill(fill.ts_event, signed, fill.last_px.as_decimal(), maker=maker)
-            rows.append(
-                (
+            unseen.append(
+                Fill(
                     fill.ts_event,
                     identity,
                     desk_of(order),
+                    str(order.instrument_id),
                     1 if order.side is OrderSide.BUY else -1,
                     fill.last_qty.as_double(),
                     fill.last_px.as_double(),
@@ -378,7 +392,7 @@ def _unseen_fills(cache: Cache, logs: RunLogs, account: Account) -> list[tuple[A
                     risk_on,
                 )
             )
-    return sorted(rows)
+    return sorted(unseen, key=lambda fill: (fill.ts, fill.client_order_id))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What became of a run's orders: their rows, and what has to be said where they were refused."""
+"""What became of a run's orders: their records, and what has to be said where they were refused."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,20 @@ from nautilus_trader.common import Cache
 from nautilus_trader.model import OrderSide
 
 from actors.trader import Trader
-from engine.reports.run_folder import ORDERS, REFUSED
+from core.records import Order
+from engine.reports.run_folder import REFUSED
 from engine.reports.summary import counted
 from strategies.desk.refusals import short_reason
 
 
-def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:
-    """Every order in ``cache``, and those that never came there, in the order of their initialization, as
-    rows of ``orders.parquet``."""
-    rows = [
-        (
+def order_records(cache: Cache, trader: Trader) -> list[Order]:
+    """Every order in ``cache``, and those that never came there, in the order of their initialization."""
+    orders = [
+        Order(
             order.ts_init,
             str(order.client_order_id),
             desk_of(order),
+            str(order.instrument_id),
             "buy" if order.side is OrderSide.BUY else "sell",
             order.order_type.name.lower(),
             order.quantity.as_double(),
@@ -32,7 +33,7 @@ def order_rows(cache: Cache, trader: Trader) -> list[tuple[Any, ...]]:
         )
         for order in (*cache.orders(), *trader.unsent())
     ]
-    return sorted(rows)
+    return sorted(orders, key=lambda order: (order.ts, order.client_order_id))
 
 
 def desk_of(order: Any) -> str:
@@ -45,22 +46,21 @@ def _level(order: Any) -> float:
     return float("nan") if level is None else level.as_double()
 
 
-def order_warnings(rows: Sequence[tuple[Any, ...]], dust: Sequence[Mapping[str, Any]]) -> list[str]:
+def order_warnings(orders: Sequence[Order], dust: Sequence[Mapping[str, Any]]) -> list[str]:
     """Warnings of refused orders that left a position without its exit or its stop, and of positions that are
     left because they are too small to be traded.
 
     Parameters
     ----------
-    rows : sequence of tuple
-        Of ``order_rows``.
+    orders : sequence of Order
+        As they ended.
     dust : sequence of mapping
         Of ``Trader.dust``.
     """
-    status, role, reason = (ORDERS.get_field_index(name) for name in ("status", "role", "reason"))
     said = []
     for kind, meant in (("exit", "exits"), ("stop", "protective stops")):
         refused = Counter(
-            short_reason(row[reason]) for row in rows if row[role] == kind and row[status] in REFUSED
+            short_reason(order.reason) for order in orders if order.role == kind and order.status in REFUSED
         )
         if refused:
             said.append(f"{refused.total():,} {meant} were refused: {counted(dict(refused.most_common()))}")

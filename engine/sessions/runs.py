@@ -1,10 +1,9 @@
 """Run folders: what a backtest or a live session leaves behind, written as it ends, however it ends."""
 
-import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,73 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import BeaufortError
+from core.journal import Tables
+from core.records import RoundTrip, as_table
 from core.settings import format_time
 from engine.reports.ledger import round_trips
-from engine.reports.run_folder import DECISIONS, EQUITY, FILLS, FORMAT, FUNDING, LIQUIDATIONS, ORDERS, Run
-
-POSITIONS = pa.schema(
-    [
-        ("strategy", pa.string()),
-        ("side", pa.int64()),  # +1 long, -1 short
-        ("opened", pa.int64()),  # ns
-        ("closed", pa.int64()),
-        ("gross_pnl", pa.float64()),  # settlement currency; net_pnl = gross_pnl + fees + funding
-        ("fees", pa.float64()),
-        ("funding", pa.float64()),
-        ("net_pnl", pa.float64()),
-    ]
-)
-"""``positions.parquet``: one row a closed position, from flat to flat or through zero."""
+from engine.reports.run_folder import FORMAT, Run
 
 
-class RowLog:
-    """Rows appended one at a time and kept as Arrow batches: years of decisions would not fit as tuples."""
-
-    def __init__(self, schema: pa.Schema, block: int = 4_096) -> None:
-        self._schema = schema
-        self._block = block
-        self._sealed: list[pa.Table] = []
-        self._rows: list[tuple[Any, ...]] = []
-
-    def append(self, row: tuple[Any, ...]) -> None:
-        """Add a row, in the order of the schema."""
-        self._rows.append(row)
-        if len(self._rows) == self._block:
-            self._sealed.append(as_table(self._schema, self._rows))
-            self._rows.clear()
-
-    def table(self) -> pa.Table:
-        """All rows so far."""
-        return pa.concat_tables([*self._sealed, as_table(self._schema, self._rows)])
-
-    def __len__(self) -> int:
-        return sum(len(table) for table in self._sealed) + len(self._rows)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for table in self._sealed:
-            yield from zip(*table.to_pydict().values(), strict=True)
-        yield from self._rows
-
-
-@dataclasses.dataclass
-class RunLogs:
-    """What the components of a run append to while it runs: plain tuples, in the order of their columns."""
-
-    decisions: RowLog = dataclasses.field(default_factory=lambda: RowLog(DECISIONS))
-    fills: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
-    funding: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
-    equity: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
-    liquidations: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
-
-
-def bars_without_price(logs: RunLogs, instrument: str) -> list[str]:
+def bars_without_price(marks: pa.Table, instrument: str) -> list[str]:
     """A warning where the traded instrument had no price at the close of a bar: how often, where, what was
     held."""
-    table = as_table(EQUITY, logs.equity)
-    silent = ~(table["price"].to_numpy() > 0)
+    silent = ~(marks["price"].to_numpy() > 0)
     if not silent.any():
         return []
-    ts, held = table["ts"].to_numpy(), table["position"].to_numpy()[silent] != 0
+    ts, held = marks["ts"].to_numpy(), marks["position"].to_numpy()[silent] != 0
     edges = np.flatnonzero(np.diff(np.concatenate(([False], silent, [False]))))
     first, last = edges[::2], edges[1::2] - 1
     longest = int(np.argmax(last - first))
@@ -110,8 +56,7 @@ def write_run(
     folder: Path,
     manifest: Mapping[str, Any],
     config: str,
-    logs: RunLogs,
-    orders: Sequence[tuple[Any, ...]],
+    recorded: Tables,
 ) -> None:
     """Fill a run folder, whole or not at all: everything is first written beside it.
 
@@ -123,21 +68,10 @@ def write_run(
     BeaufortError
         If it cannot be written; the folder is removed where nothing else is in it.
     """
-    tables = {
-        "decisions": logs.decisions.table(),
-        "orders": as_table(ORDERS, orders),
-        "fills": as_table(FILLS, logs.fills),
-        "funding": as_table(FUNDING, logs.funding),
-        "equity": as_table(EQUITY, logs.equity),
-        "liquidations": as_table(LIQUIDATIONS, logs.liquidations),
-    }
     manifest = {"format": FORMAT, **manifest}
+    tables = {kind.TABLE: table for kind, table in recorded.items()}
     run = Run(folder, manifest, config, **tables)  # type: ignore[arg-type]
-    trips = [
-        (run.strategies[t.strategy], t.side, t.opened, t.closed, t.gross, t.fees, t.funding, t.net)
-        for t in round_trips(run)
-    ]
-    tables["positions"] = as_table(POSITIONS, trips)
+    tables[RoundTrip.TABLE] = as_table(RoundTrip, round_trips(run))
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir()
@@ -155,9 +89,3 @@ def write_run(
         if isinstance(error, OSError):
             raise BeaufortError(f"{folder}: the run cannot be written: {error}") from error
         raise
-
-
-def as_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Rows in the order of ``schema`` as a table."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)

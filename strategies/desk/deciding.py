@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from core import records
 from core.errors import PartError
+from core.journal import Journal
 from core.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies.desk.holding import Holding
 from strategies.desk.orders import OwnOrders
@@ -24,7 +26,6 @@ from strategies.policy import (
     PolicyContext,
     PolicySettings,
 )
-from strategies.records import LIQUIDATION, Log
 from strategies.sizing import ContractSpec, cap
 
 _NAN = math.nan
@@ -67,8 +68,8 @@ class DeskConfig:
         Names of the features of a ``BarState``.
     trade_from : int
         Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
-    decisions, fills : Log
-        Receive records in the order of ``DECISION_COLUMNS`` and ``FILL_COLUMNS``.
+    journal : Journal
+        Receives a ``Decision`` a bar, and every ``Fill``.
     bundle_at : callable
         From a bar's ``ts`` to the name of the valid model bundle, ``""`` if there is none.
     """
@@ -83,8 +84,7 @@ class DeskConfig:
     maker_fee: float
     features: tuple[str, ...]
     trade_from: int
-    decisions: Log
-    fills: Log
+    journal: Journal
     bundle_at: Callable[[int], str]
 
 
@@ -258,13 +258,16 @@ class Desk:
             notes.clear()
         ids = ",".join(between)
         between.clear()
-        self.config.decisions.append(
-            (
+        trend, chop, stress = view.posterior
+        self.config.journal.write(
+            records.Decision(
                 view.ts,
                 self.name,
                 self.config.instrument,
                 REGIMES[view.regime] if view.regime >= 0 else "none",
-                *view.posterior,
+                trend,
+                chop,
+                stress,
                 view.volatility,
                 view.risk_on,
                 view.p_up,
@@ -335,7 +338,7 @@ class Desk:
         self.orders.send([Cancel(key) for key, _ in self.orders])
         if self.position or charge:
             side = -1 if self.position > 0 else 1
-            self._record_fill(ts, LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
+            self._record_fill(ts, records.LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
         self.holding.position, self.holding.entry = 0.0, _NAN
 
     def _record_fill(
@@ -351,8 +354,12 @@ class Desk:
     ) -> None:
         label, risk_on = self._bar.regime.label, self._bar.volatility.risk_on
         regime = REGIMES[label] if label >= 0 else "none"
-        row = (ts, key, self.name, side, quantity, price, fee, maker, mid, regime, risk_on)
-        self.config.fills.append(row)
+        instrument = self.config.instrument
+        self.config.journal.write(
+            records.Fill(
+                ts, key, self.name, instrument, side, quantity, price, fee, maker, mid, regime, risk_on
+            )
+        )
 
 
 def _contracts(intents: tuple[Intent, ...]) -> float:

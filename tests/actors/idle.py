@@ -6,6 +6,7 @@ from typing import Any
 from actors.governor import GovernorConfig
 from actors.guard import RunGuard
 from actors.trader import TraderConfig
+from core.journal import MemoryJournal
 from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor
 from strategies.sizing import ContractSpec
@@ -21,9 +22,7 @@ def idle(guard: RunGuard) -> dict[str, Any]:
         account=account,
         instrument=instrument,
         trade_from=2**62,
-        equity_log=[],
-        funding_log=[],
-        liquidation_log=[],
+        journal=MemoryJournal(),
         guard=guard,
     )
     return {"governor": governor, "trader": TraderConfig(instrument, (), account, USDT), "guard": guard}

@@ -15,12 +15,14 @@ from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.replay import Recording, ReplayActor, ReplayConfig
 from actors.trader import TraderConfig
+from core.journal import MemoryJournal
+from core.records import Decision as Decided
+from core.records import EquityMark, Fill, Funding, Liquidation, Record, as_records
 from strategies import DeskConfig
 from strategies.account import Account, AccountTerms
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
-from strategies.records import DECISION_COLUMNS
 from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import (
     BTC,
@@ -80,22 +82,22 @@ def _run(
     inverse: bool = False,
     policy: type[Once] = Once,
     rates: Sequence[FundingRateUpdate] = (),
-    funding: list[tuple[Any, ...]] | None = None,
-    liquidations: list[tuple[Any, ...]] | None = None,
-    fills: list[tuple[Any, ...]] | None = None,
+    funding: list[Funding] | None = None,
+    liquidations: list[Liquidation] | None = None,
+    fills: list[Fill] | None = None,
     after: Callable[[BacktestEngine], None] = lambda engine: None,
-) -> tuple[list[tuple[Any, ...]], list[dict[str, Any]]]:
-    """Equity rows and decisions of one position over bars that close at ``prices``, on an L2 book.
+) -> tuple[list[EquityMark], list[dict[str, Any]]]:
+    """Equity marks and decisions of one position over bars that close at ``prices``, on an L2 book.
 
-    ``lows`` were met ``low_age`` ns before the closes; ``funding`` receives settlements of ``rates``;
+    ``lows`` were met ``low_age`` ns before the closes; ``funding``, ``liquidations`` and ``fills`` receive
+    records, the first of ``rates``;
     ``after`` is called while the engine still stands.
     """
     n = len(prices)
     instrument = inverse_perpetual() if inverse else linear_perpetual()
     currency, balance = (BTC, "10 BTC") if inverse else (USDT, "10000 USDT")
     guard = RunGuard()
-    equity: list[tuple[Any, ...]] = []
-    decisions: list[tuple[Any, ...]] = []
+    journal = MemoryJournal()
     close = np.array(prices)
     first = close if firsts is None else np.array(firsts)
     low = np.minimum(close if lows is None else np.array(lows), first)
@@ -121,9 +123,7 @@ def _run(
         account,
         instrument,
         0,
-        equity,
-        [] if funding is None else funding,
-        [] if liquidations is None else liquidations,
+        journal,
         guard,
     )
     desk = DeskConfig(
@@ -137,8 +137,7 @@ def _run(
         maker_fee=0.0,
         features=("nothing",),
         trade_from=0,
-        decisions=decisions,
-        fills=[] if fills is None else fills,
+        journal=journal,
         bundle_at=lambda ts: "bundle",
     )
     replay = ReplayActor(
@@ -168,14 +167,20 @@ def _run(
         engine.run(start=START, end=START + n * S + 2 * GRACE)
         after(engine)
     assert guard.failures == []
-    return equity, [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions]
+    tables = journal.tables()
+    wanted: list[tuple[type[Record], list[Any] | None]]
+    wanted = [(Funding, funding), (Liquidation, liquidations), (Fill, fills)]
+    for kind, asked in wanted:
+        if asked is not None:
+            asked += as_records(kind, tables[kind])
+    return list(as_records(EquityMark, tables[EquityMark])), tables[Decided].to_pylist()
 
 
 def test_liquidation_comes_where_equity_meets_maintenance_margin() -> None:
     # 1,000 bought at 100.1 with 10,000, for a fee of 100.1: cash is -90,200.1, and with 2.5 % for maintenance
     # 1000 p - 90,200.1 = 25 p at p = 92.513.
-    liquidations: list[tuple[Any, ...]] = []
-    fills: list[tuple[Any, ...]] = []
+    liquidations: list[Liquidation] = []
+    fills: list[Fill] = []
     equity, decisions = _run(
         [100, 100, 93, 92.45, 120, 120, 120],
         1000,
@@ -187,51 +192,55 @@ def test_liquidation_comes_where_equity_meets_maintenance_margin() -> None:
     )
     paid = 100.1  # 0.1 % of 100,100
     level = (90_100 + paid) / 975
-    assert [round(row[1], 6) for row in equity[:3]] == [10_000, 9_900 - paid, 2_900 - paid]
+    assert [round(row.equity, 6) for row in equity[:3]] == [10_000, 9_900 - paid, 2_900 - paid]
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 4
     assert [d["action"] for d in decisions] == ["enter", *["none"] * 6]
     assert decisions[3]["reason"] == "liquidated"
-    assert [row[4] for row in equity] == [0, 1000, 1000, 0, 0, 0, 0]
+    assert [row.position for row in equity] == [0, 1000, 1000, 0, 0, 0, 0]
     # Booked at the level, though the bar recovered and the position was closed at a better price.
     left = 10_000 - paid + 1000 * (level - 100.1) - level
-    assert [row[1] for row in equity[3:]] == pytest.approx([left] * 4, abs=1e-9)
-    assert equity[3][2] == pytest.approx(left, abs=1e-9)
-    ((_, position, price, at_level, mark, charge, after),) = liquidations
-    assert (position, mark) == (1000, 91)
-    assert (price, at_level, charge, after) == pytest.approx((level, level, -level, left))
+    assert [row.equity for row in equity[3:]] == pytest.approx([left] * 4, abs=1e-9)
+    assert equity[3].equity_low == pytest.approx(left, abs=1e-9)
+    (event,) = liquidations
+    assert (event.position, event.mark) == (1000, 91)
+    assert (event.price, event.level, event.charge, event.equity) == pytest.approx(
+        (level, level, -level, left)
+    )
     bought, ended = fills
-    assert bought[:1] + bought[3:7] == (bought[0], 1, 1000, 100.1, -paid)
-    assert ended[1:5] == ("LIQUIDATION", "desk", -1, 1000)
-    assert ended[5:7] == pytest.approx((level, -level))
+    assert (bought.side, bought.qty, bought.price, bought.fee) == (1, 1000, 100.1, -paid)
+    assert (ended.client_order_id, ended.strategy, ended.side, ended.qty) == ("LIQUIDATION", "desk", -1, 1000)
+    assert (ended.price, ended.fee) == pytest.approx((level, -level))
 
 
 def test_a_gap_over_the_level_is_booked_beyond_it() -> None:
-    liquidations: list[tuple[Any, ...]] = []
+    liquidations: list[Liquidation] = []
     equity, _ = _run([100, 100, 80, 120, 120], 1000, liquidations=liquidations)
-    assert liquidations[0][2] == 80
-    assert [round(row[1], 6) for row in equity[2:]] == [10_000 - 20_100] * 3  # more than there was
+    assert liquidations[0].price == 80
+    assert [round(row.equity, 6) for row in equity[2:]] == [10_000 - 20_100] * 3  # more than there was
 
 
 def test_what_filled_after_the_wick_earned_nothing() -> None:
     # The wick to 90 came 0.05 s into the third bar, 1,000 were sold at 99.9 as much later.
     turned: dict[str, Any] = {"policy": Turns, "low_age": S // 20 * 19}
     prices, lows = [100, 100, 110, 110], [100, 100, 90, 110]
-    fills: list[tuple[Any, ...]] = []
+    fills: list[Fill] = []
     equity, _ = _run(prices, 1000, firsts=[100] * 4, fills=fills, **turned)
-    assert [f[5] for f in fills[:2]] == [100.1, 99.9]
-    assert equity[2][1:5:3] == pytest.approx((9_800, 0))  # without the wick nothing was amiss
-    liquidations: list[tuple[Any, ...]] = []
+    assert [f.price for f in fills[:2]] == [100.1, 99.9]
+    assert (equity[2].equity, equity[2].position) == pytest.approx(
+        (9_800, 0)
+    )  # without the wick nothing was amiss
+    liquidations: list[Liquidation] = []
     fills.clear()
     equity, decisions = _run(
         prices, 1000, lows=lows, firsts=[100] * 4, liquidations=liquidations, fills=fills, **turned
     )
     level = 90_100 / 975
     left = 10_000 + 1000 * (level - 100.1)
-    assert [row[1] for row in equity[2:]] == pytest.approx([left, left])
+    assert [row.equity for row in equity[2:]] == pytest.approx([left, left])
     assert [d["permit"] for d in decisions] == ["active"] * 2 + ["liquidated"] * 2
-    cash = sum(-f[3] * f[4] * f[5] + f[6] for f in fills)
+    cash = sum(-f.side * f.qty * f.price + f.fee for f in fills)
     assert 10_000 + cash == pytest.approx(left)  # the fills account for it
-    assert sum(f[3] * f[4] for f in fills) == 0
+    assert sum(f.side * f.qty for f in fills) == 0
 
 
 def test_a_short_position_is_liquidated_upwards() -> None:
@@ -241,23 +250,23 @@ def test_a_short_position_is_liquidated_upwards() -> None:
     )
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 3
     level = (10_000 + 99_900) / 1025
-    assert equity[3][1] == equity[5][1] == pytest.approx(10_000 + 1000 * (99.9 - level))
+    assert equity[3].equity == equity[5].equity == pytest.approx(10_000 + 1000 * (99.9 - level))
 
 
 def test_an_inverse_contract_is_liquidated_in_its_base_currency() -> None:
     # 12,000 contracts of 1 USD bought a little over 100 with 10 BTC, 9.413 left at 100. At 93.5 the loss is
     # 12000/93.5 - 120 = 8.342: 1.071 is over the maintenance of 0.5 % of 128.3, 0.642; at 93 it is 0.381.
-    fills: list[tuple[Any, ...]] = []
+    fills: list[Fill] = []
     equity, decisions = _run(
         [100, 100, 93.5, 93, 93], 12_000, firsts=[100, 100, 100, 93.5, 93], inverse=True, fills=fills
     )
-    assert equity[1][1] == pytest.approx(9.413, abs=1e-3)
-    assert equity[1][1] - equity[2][1] == pytest.approx(12_000 / 93.5 - 120, abs=1e-9)
+    assert equity[1].equity == pytest.approx(9.413, abs=1e-3)
+    assert equity[1].equity - equity[2].equity == pytest.approx(12_000 / 93.5 - 120, abs=1e-9)
     assert [d["permit"] for d in decisions] == ["active"] * 3 + ["liquidated"] * 2
     # 10 + 12000 (1/entry - 1/p) = 0.005 * 12000 / p
-    level = 1.005 * 12_000 / (10 + sum(f[4] / f[5] for f in fills[:-1]))
-    assert fills[-1][5] == pytest.approx(level)
-    assert equity[-1][1] == pytest.approx(0.005 * 12_000 / level)
+    level = 1.005 * 12_000 / (10 + sum(f.qty / f.price for f in fills[:-1]))
+    assert fills[-1].price == pytest.approx(level)
+    assert equity[-1].equity == pytest.approx(0.005 * 12_000 / level)
 
 
 def test_the_range_of_a_bar_counts_only_against_what_was_held_when_it_was_met() -> None:
@@ -266,18 +275,18 @@ def test_the_range_of_a_bar_counts_only_against_what_was_held_when_it_was_met() 
     lows = [100, 92, 100, 100, 100]  # the order is filled a grace, 0.1 s, into the second bar
     equity, opened_later = _run(prices, 1000, lows=lows, **before)
     assert [d["permit"] for d in opened_later] == ["active"] * 5
-    assert [row[2] for row in equity] == pytest.approx([10_000, *[9_900] * 4])
+    assert [row.equity_low for row in equity] == pytest.approx([10_000, *[9_900] * 4])
     _, opened_before = _run(prices, 1000, lows=lows, **after)
     assert [d["permit"] for d in opened_before] == ["active"] + ["liquidated"] * 4
     equity, held = _run(prices, 1000, lows=[100, 100, 93, 92, 100], **before)
     assert [d["permit"] for d in held] == ["active"] * 3 + ["liquidated"] * 2
-    assert equity[2][1:3] == pytest.approx((9_900, 10_000 + 1000 * (93 - 100.1)))
+    assert (equity[2].equity, equity[2].equity_low) == pytest.approx((9_900, 10_000 + 1000 * (93 - 100.1)))
 
 
 def test_liquidation_can_be_switched_off() -> None:
     equity, decisions = _run([100, 100, 91, 91, 100], 1000, liquidation=False)
     assert {d["permit"] for d in decisions} == {"active"}
-    assert equity[-1][4] == 1000
+    assert equity[-1].position == 1000
 
 
 def test_the_account_forgets_its_events_as_the_run_goes_on() -> None:
@@ -303,10 +312,10 @@ def test_each_settlement_is_logged_once_however_often_it_is_announced() -> None:
         for ts, rate in zip(settlements, ("0.001", "0.001", "-0.002"), strict=True)
         for before in (S + S // 2, S, S // 2)
     ]
-    funding: list[tuple[Any, ...]] = []
+    funding: list[Funding] = []
     equity, _ = _run([100.0] * 8, 10, rates=rates, funding=funding)
-    assert [(ts, amount) for ts, _, amount in funding] == list(zip(settlements, (-1, -1, 2), strict=True))
-    assert [round(row[1] - equity[1][1], 9) for row in equity[2:]] == [-1, -1, -2, -2, 0, 0]
+    assert [(paid.ts, paid.amount) for paid in funding] == list(zip(settlements, (-1, -1, 2), strict=True))
+    assert [round(row.equity - equity[1].equity, 9) for row in equity[2:]] == [-1, -1, -2, -2, 0, 0]
 
 
 def test_only_settlements_to_come_are_waited_for_and_each_by_one_timer() -> None:
@@ -316,7 +325,7 @@ def test_only_settlements_to_come_are_waited_for_and_each_by_one_timer() -> None
     )
     instrument = linear_perpetual()
     account = Account(AccountTerms(ContractSpec.of(instrument), Decimal(1)))
-    config = GovernorConfig(PATIENT, account, instrument, 0, [], [], [], RunGuard())
+    config = GovernorConfig(PATIENT, account, instrument, 0, MemoryJournal(), RunGuard())
     governor = RiskGovernor(SimpleNamespace(clock=clock), config, lambda *_: None)  # type: ignore[arg-type]
     for settlement in (None, 99, 100, 300, 100, 300, 500):
         governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal(0), 90, 90, None, settlement))
@@ -345,8 +354,8 @@ def test_who_held_before_a_settlement_pays_it_where_the_venue_settles_nothing(
     cache = SimpleNamespace(positions_open=lambda instrument_id: [], mark_price=lambda instrument_id: price)
     instrument = linear_perpetual()
     account = Account(AccountTerms(ContractSpec.of(instrument), Decimal(1000)))
-    log: list[tuple[Any, ...]] = []
-    config = GovernorConfig(PATIENT, account, instrument, 0, [], log, [], RunGuard())
+    journal = MemoryJournal()
+    config = GovernorConfig(PATIENT, account, instrument, 0, journal, RunGuard())
     host = SimpleNamespace(clock=clock, cache=cache)
     governor = RiskGovernor(host, config, lambda *_: None)  # type: ignore[arg-type]
     governor.on_funding_rate(FundingRateUpdate(instrument.id, Decimal("0.001"), 50, 50, None, 100))
@@ -355,5 +364,5 @@ def test_who_held_before_a_settlement_pays_it_where_the_venue_settles_nothing(
     before = account.cash
     (callback,) = settle
     callback(None)
-    assert log == [(100, 0.001, float(amount))]
+    assert journal.latest(Funding) == Funding(100, str(instrument.id), 0.001, float(amount))
     assert account.cash - before == account.ahead == Decimal(amount)

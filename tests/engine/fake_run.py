@@ -34,6 +34,7 @@ def fake_run(
     volatility = sigma * np.sqrt(60) * np.exp(0.1 * rng.standard_normal(bars))
     risk_on = volatility < np.quantile(volatility, 0.85)
 
+    instrument = "XBTUSD-PERP.SIM" if inverse else "BTCUSDT-PERP.SIM"
     value = (lambda p: -1.0 / p) if inverse else (lambda p: p)
     unit = 1000.0 if inverse else 0.05
     cash = fees = received = 0.0
@@ -63,6 +64,7 @@ def fake_run(
                         ts[k],
                         ids,
                         name,
+                        instrument,
                         "BUY" if side > 0 else "SELL",
                         kind,
                         abs(change),
@@ -80,7 +82,7 @@ def fake_run(
                         fee = -abs(qty * value(paid)) * (2e-4 if maker else 5e-4)
                         at = int(ts[k]) + 5_000_000 * (j + 1)
                         state = (maker, price[k], regime_name, bool(risk_on[k]))
-                        fill = (at, ids, name, side, qty, paid, fee, *state)
+                        fill = (at, ids, name, instrument, side, qty, paid, fee, *state)
                         rows["fills"].append(fill)
                         cash -= side * qty * value(paid)
                         position[s] += side * qty
@@ -89,7 +91,7 @@ def fake_run(
             seen = (
                 ts[k],
                 name,
-                "BTCUSDT-PERP.SIM",
+                instrument,
                 regime_name,
                 *posterior[k],
                 volatility[k],
@@ -103,24 +105,30 @@ def fake_run(
             rate = 1e-4 * (1 + rng.standard_normal())
             amount = -sum(position) * abs(value(price[k])) * rate
             received += amount
-            rows["funding"].append((ts[k] + 6_000_001, rate, amount))
+            rows["funding"].append((ts[k] + 6_000_001, instrument, rate, amount))
         marked = cash + sum(position) * value(price[k])
         equity[k] = start_equity + marked + fees + received, sum(position), marked, fees
     _write(folder / "decisions.parquet", _DECISIONS, rows["decisions"])
     _write(
         folder / "orders.parquet",
-        "ts client_order_id strategy side type qty price status role reason held",
+        "ts client_order_id strategy instrument side type qty price status role reason held",
         rows["orders"],
     )
     _write(folder / "fills.parquet", _FILLS, rows["fills"])
-    _write(folder / "funding.parquet", "ts rate amount", rows["funding"])
-    columns = {"ts": ts, "equity": equity[:, 0], "price": price, "position": equity[:, 1]}
+    _write(folder / "funding.parquet", "ts instrument rate amount", rows["funding"])
+    columns = {
+        "ts": ts,
+        "instrument": [instrument] * bars,
+        "equity": equity[:, 0],
+        "price": price,
+        "position": equity[:, 1],
+    }
     columns["regime"] = [REGIMES[r] if r >= 0 else "none" for r in label]
     columns["equity_low"] = equity[:, 0]
     columns |= {"risk_on": risk_on, "gross_pnl": equity[:, 2], "fees": equity[:, 3]}
     pq.write_table(pa.table(columns), folder / "equity.parquet")
     manifest = {
-        "format": 3,
+        "format": 4,
         "name": "fake",
         "mode": "replay",
         "started": "2026-02-01T09:30:00Z",
@@ -128,7 +136,7 @@ def fake_run(
         "events": bars * 431,
         "start": START,
         "end": int(ts[-1]),
-        "instrument": "XBTUSD-PERP.SIM" if inverse else "BTCUSDT-PERP.SIM",
+        "instrument": instrument,
         "currency": "BTC" if inverse else "USDT",
         "starting_equity": start_equity,
         "complete": complete,
@@ -148,7 +156,7 @@ _DECISIONS = (
     "ts strategy instrument regime p_trend p_chop p_stress volatility risk_on p_up p_down features_hash "
     "permit size_factor action reason size bound position price client_order_ids bundle"
 )
-_FILLS = "ts client_order_id strategy side qty price fee maker mid regime risk_on"
+_FILLS = "ts client_order_id strategy instrument side qty price fee maker mid regime risk_on"
 
 
 def _write(path, names, rows):

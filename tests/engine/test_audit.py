@@ -9,14 +9,15 @@ import pytest
 
 import engine.research.audit
 import engine.sessions.backtest
+from core import records
 from core.causal import State
+from core.records import schema
 from engine.bundles import Models
 from engine.config import RunConfig
 from engine.pipeline import BarSeries, Market
 from engine.research.audit import AuditResult, Said, audit, audit_config, print_audit
 from engine.stages import Stage
 from strategies.policy import Decision, MarketView
-from strategies.records import DECISION_COLUMNS
 
 RNG = np.random.default_rng(3)
 TS = np.arange(1, 401) * 10
@@ -73,7 +74,7 @@ def test_a_row_that_only_the_future_brings_is_a_leak() -> None:
 
 def test_a_decision_is_known_a_grace_after_its_bar_closed() -> None:
     rows = [
-        tuple({"ts": ts, "strategy": name}.get(column, i) for column in DECISION_COLUMNS)
+        records.Decision(**(dict.fromkeys(schema(records.Decision).names, i) | {"ts": ts, "strategy": name}))
         for i, (ts, name) in enumerate([(10, "a"), (10, "b"), (20, "a"), (30, "a")])
     ]
     said = engine.research.audit._decisions(rows, grace=3)

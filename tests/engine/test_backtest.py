@@ -18,13 +18,15 @@ import small_market
 from actors import hub, records
 from core.errors import BeaufortError
 from core.events import LAST, EventKind
+from core.journal import MemoryJournal
+from core.records import EquityMark
 from engine.config import RunConfig, to_toml
 from engine.pipeline import Market
 from engine.reports import summary, write_report
 from engine.reports.run_folder import FORMAT, read_run
 from engine.research.training import train
 from engine.sessions.backtest import play, run_backtest
-from engine.sessions.runs import RunLogs, new_run_folder, write_run
+from engine.sessions.runs import new_run_folder, write_run
 from strategies.momentum import MomentumPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -242,16 +244,16 @@ def test_a_full_disk_leaves_no_half_of_a_run(
         if path.name.startswith("equity"):
             raise full
 
-    manifest = {"name": "small", "mode": "replay"}
+    manifest = {"name": "small", "mode": "replay", "instrument": "X"}
     monkeypatch.setattr(pq, "write_table", writes)
     with pytest.raises(BeaufortError, match=f"{folder}: the run cannot be written: .*No space left"):
-        write_run(folder, manifest, "", RunLogs(), [])
+        write_run(folder, manifest, "", MemoryJournal().tables())
     assert [str(path.relative_to(folder)) for path in tmp_path.rglob("*") if path != folder] == (
         ["catalog"] if recorded else []
     )
     monkeypatch.undo()
     folder.mkdir(exist_ok=True)
-    write_run(folder, manifest, "", RunLogs(), [])
+    write_run(folder, manifest, "", MemoryJournal().tables())
     assert json.loads((folder / "manifest.json").read_text()) == {"format": FORMAT, **manifest}
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -275,7 +277,7 @@ def test_a_failure_in_reading_raw_data_is_no_quiet_end(
     outcome = play(market, market.models(), "faithful")
     assert not outcome.complete
     assert "planted in raw data" in outcome.failures[0]
-    assert 0 < len(outcome.logs.equity) < 300
+    assert 0 < len(outcome.tables[EquityMark]) < 300
 
 
 def test_a_span_beyond_the_recording_is_run_with_a_warning(trained: RunConfig) -> None:

@@ -14,12 +14,13 @@ from small_market import END, MINUTE, SPLIT, START
 
 from catalogs.layout import file_name
 from catalogs.reader import Catalog
+from core.journal import MemoryJournal
+from core.records import Fill
 from engine.config import RunConfig
 from engine.pipeline import Market
 from engine.reports import summary, write_report
 from engine.sessions.backtest import run_backtest
 from engine.sessions.coverage import gaps_met, missing_settlements, price_feed
-from engine.sessions.runs import RunLogs
 
 S = 10**9
 HOLE = (SPLIT + 404 * S, SPLIT + 490 * S)  # begins with a position of momentum that ends 20 s later
@@ -140,11 +141,11 @@ def test_settlements_that_are_missing_are_counted_where_something_is_held(
 
     def warned(config: RunConfig) -> list[str]:
         fills = [(SPLIT + S, 1), (SPLIT + 7 * MINUTE, -1)]
-        logs = RunLogs(
-            fills=[(ts, "", "s", side, 1.0, 1.0, 0.0, True, 1.0, "none", True) for ts, side in fills]
-        )
+        journal = MemoryJournal()
+        for ts, side in fills:
+            journal.write(Fill(ts, "", "s", ID, side, 1.0, 1.0, 0.0, True, 1.0, "none", True))
         market = Market(config)
-        return gaps_met(market, price_feed(market, SPLIT, END), logs, [], END)
+        return gaps_met(market, price_feed(market, SPLIT, END), journal.tables(), END)
 
     assert warned(trained) == []
     (told,) = warned(cut("funding_rates", lo=START + 20 * MINUTE - 1, hi=START + 25 * MINUTE))

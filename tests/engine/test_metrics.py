@@ -10,16 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BeaufortError
+from core.records import Decision, EquityMark, Fill, Funding, Order, RoundTrip, as_table, schema
 from engine.reports import metrics
 from engine.reports.benchmark import hold
-from engine.reports.ledger import Contract, RoundTrip, keep_ledger, round_trips, slippage
-from engine.reports.run_folder import DECISIONS, EQUITY, FILLS, FUNDING, LABELS, ORDERS, Run, read_run
+from engine.reports.ledger import Contract, keep_ledger, round_trips, slippage
+from engine.reports.run_folder import LABELS, Run, read_run
 
 HOUR = metrics.HOUR
-
-
-def rows(values, schema):
-    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in values], schema)
 
 
 def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
@@ -27,22 +24,22 @@ def make_run(fills=(), bars=(), funding=(), orders=(), config="", **manifest):
     the times at which the fills' orders were placed."""
     ids = [str(i) if orders else "" for i in range(len(fills))]
     orders = [
-        (t, key, "", "", "", 0.0, 0.0, "", "", "", 0) for t, key in zip(orders, ids, strict=bool(orders))
+        Order(t, key, "", "", "", "", 0.0, 0.0, "", "") for t, key in zip(orders, ids, strict=bool(orders))
     ]
-    bars = [(t, 0.0, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
+    bars = [EquityMark(t, "", 0.0, 0.0, price, 0.0, regime, True) for t, price, regime in bars]
     fills = [
-        (t, key, name, side, qty, p, fee, False, mid, "", True)
+        Fill(t, key, name, "", side, qty, p, fee, False, mid, "", True)
         for key, (t, name, side, qty, p, fee, mid) in zip(ids, fills, strict=True)
     ]
     return Run(
         folder=None,
-        manifest=manifest,
+        manifest={"instrument": "X"} | manifest,
         config=config,
-        decisions=DECISIONS.empty_table(),
-        orders=rows(orders, ORDERS),
-        fills=rows(fills, FILLS),
-        funding=rows([(t, 0.0, amount) for t, amount in funding], FUNDING),
-        equity=rows(bars, EQUITY),
+        decisions=as_table(Decision, []),
+        orders=as_table(Order, orders),
+        fills=as_table(Fill, fills),
+        funding=as_table(Funding, [Funding(t, "", 0.0, amount) for t, amount in funding]),
+        equity=as_table(EquityMark, bars),
     )
 
 
@@ -60,7 +57,7 @@ def test_linear_ledger_by_hand():
     assert ledger.by_regime_and_strategy()[:, 0] == pytest.approx([5.5, 12 + 2 - 0.6 - 0.2, 0, 0])
     (trip,) = round_trips(run)
     assert (trip.opened, trip.closed, trip.side) == (15, 35, 1)
-    assert trip.net == pytest.approx(20 - 1.1 - 0.2)
+    assert trip.net_pnl == pytest.approx(20 - 1.1 - 0.2)
     assert slippage(run) == pytest.approx(
         [-1.0, -1.0]
     )  # bought 0.5 above the mid, sold 0.5 below it, two contracts
@@ -105,9 +102,9 @@ def test_entries_of_an_inverse_contract_are_not_averaged_arithmetically():
     fills = ((1, 1, 1_000.0, 10_000.0), (2, 1, 1_000.0, 12_000.0), (3, -1, 2_000.0, 11_000.0))
     run = make_run(fills=[(t, "a", side, qty, p, 0.0, p) for t, side, qty, p in fills], inverse=True)
     (trip,) = round_trips(run)  # the limit that the README names: by the arithmetic mean it would be nothing
-    assert trip.gross == pytest.approx(0.1 + 1 / 12 - 2 / 11)
-    assert round(trip.gross, 5) == 0.00152
-    assert keep_ledger(run).gross.sum() == pytest.approx(trip.gross)
+    assert trip.gross_pnl == pytest.approx(0.1 + 1 / 12 - 2 / 11)
+    assert round(trip.gross_pnl, 5) == 0.00152
+    assert keep_ledger(run).gross.sum() == pytest.approx(trip.gross_pnl)
 
 
 def test_round_trip_through_zero_splits_the_fee():
@@ -121,9 +118,9 @@ def test_round_trip_through_zero_splits_the_fee():
     )
     first, second = round_trips(run)  # b is still open
     assert (first.side, first.closed, second.side, second.opened, second.closed) == (1, 2, -1, 2, 4)
-    assert first.gross == pytest.approx(10)
+    assert first.gross_pnl == pytest.approx(10)
     assert first.fees == pytest.approx(-0.1 - 0.1)
-    assert second.gross == pytest.approx(-20)
+    assert second.gross_pnl == pytest.approx(-20)
     assert second.fees == pytest.approx(-0.2 - 0.2)
 
 
@@ -132,7 +129,9 @@ def test_the_order_of_rows_in_the_file_does_not_matter(tmp_path):
     run = read_run(tmp_path)
     turned = dataclasses.replace(run, fills=run.fills.take(np.arange(len(run.fills))[::-1]))
     assert keep_ledger(turned).net.sum() == pytest.approx(keep_ledger(run).net.sum())
-    assert sum(t.net for t in round_trips(turned)) == pytest.approx(sum(t.net for t in round_trips(run)))
+    assert sum(t.net_pnl for t in round_trips(turned)) == pytest.approx(
+        sum(t.net_pnl for t in round_trips(run))
+    )
 
 
 def test_decimal_sizes_come_back_to_flat():
@@ -201,7 +200,7 @@ def test_attribution_equals_a_naive_walk_and_adds_up_to_the_books(tmp_path, inve
                 naive.get((label, name), 0.0), abs=1e-9 * abs(ledger.gross).sum()
             )
     flat = [np.cumsum(run.fills["side"].to_numpy() * run.fills["qty"].to_numpy())[-1]]
-    trips = sum(trip.net for trip in round_trips(run))
+    trips = sum(trip.net_pnl for trip in round_trips(run))
     if abs(flat[0]) < 1e-9:
         assert trips == pytest.approx(booked, rel=1e-9)
 
@@ -283,7 +282,8 @@ def test_holding_the_instrument_by_hand():
     np.testing.assert_allclose(holding.equity, [math.nan, 1_000.0, 1_200.0, 900.0])
     assert holding.total == pytest.approx(-0.1)
     assert holding.settlements == 0
-    paid = rows([(25, 0.01, -3.0), (35, math.nan, -3.0), (36, -0.02, 0.0)], FUNDING)
+    rows = [(25, 0.01, -3.0), (35, math.nan, -3.0), (36, -0.02, 0.0)]
+    paid = as_table(Funding, [Funding(ts, "", rate, amount) for ts, rate, amount in rows])
     holding = hold(dataclasses.replace(run, funding=paid))
     # Of 20 x 60 at a rate of 1 %, and of 20 x 45 at -2 %; of the one between no rate is known.
     np.testing.assert_allclose(holding.received, [0, 0, -12, -12 + 18])
@@ -300,7 +300,7 @@ def test_a_holder_with_nothing_left_stays_there():
 
 
 def test_wins_are_net_of_costs():
-    trips = [RoundTrip(0, 0, 1, 1, gross, -1.0, 0.0) for gross in (4.0, 0.5, 0.9, 3.0)]
+    trips = [RoundTrip("", "", 1, 0, 1, gross, -1.0, 0.0, gross - 1.0) for gross in (4.0, 0.5, 0.9, 3.0)]
     assert metrics.win_rate(trips) == 0.5
     assert metrics.profit_factor(trips) == pytest.approx(5.0 / 0.6)
     assert math.isnan(metrics.profit_factor(trips[:1]))
@@ -338,7 +338,7 @@ def test_fingerprint_sees_every_cell(tmp_path):
     original = metrics.fingerprint(run.decisions, run.fills)
     assert metrics.fingerprint(run.decisions.slice(1), run.fills) != original
     other = {pa.int64(): 5, pa.float64(): 0.123456, pa.string(): "ä", pa.bool_(): None}
-    for i, field in enumerate(DECISIONS):
+    for i, field in enumerate(schema(Decision)):
         values = run.decisions[field.name].to_pylist()
         values[77] = other[field.type]
         changed = run.decisions.set_column(i, field, pa.chunked_array([values], field.type))
@@ -349,12 +349,12 @@ def test_fingerprint_sees_every_cell(tmp_path):
 @given(st.lists(st.text(max_size=3), min_size=2, max_size=6))
 def test_fingerprint_knows_where_one_string_ends(words):
     def decisions(reasons):
-        blank = {f.name: pa.nulls(len(reasons), f.type) for f in DECISIONS}
-        return pa.table(blank | {"reason": pa.array(reasons, pa.string())}, schema=DECISIONS)
+        blank = {f.name: pa.nulls(len(reasons), f.type) for f in schema(Decision)}
+        return pa.table(blank | {"reason": pa.array(reasons, pa.string())}, schema=schema(Decision))
 
     moved = [words[0] + words[1], "", *words[2:]]
     same = moved == words
-    fills = FILLS.empty_table()
+    fills = schema(Fill).empty_table()
     assert (
         metrics.fingerprint(decisions(words), fills) == metrics.fingerprint(decisions(moved), fills)
     ) == same
@@ -362,12 +362,12 @@ def test_fingerprint_knows_where_one_string_ends(words):
 
 def test_nan_has_one_form():
     signalling = np.frombuffer(np.uint64(0xFFF8_0000_0000_0001).tobytes(), "f8")
-    blank = {f.name: pa.nulls(1, f.type) for f in DECISIONS}
+    blank = {f.name: pa.nulls(1, f.type) for f in schema(Decision)}
     tables = [
-        pa.table(blank | {"p_up": pa.array(a, pa.float64())}, schema=DECISIONS)
+        pa.table(blank | {"p_up": pa.array(a, pa.float64())}, schema=schema(Decision))
         for a in (np.array([np.nan]), signalling)
     ]
-    prints = {metrics.fingerprint(table, FILLS.empty_table()) for table in tables}
+    prints = {metrics.fingerprint(table, schema(Fill).empty_table()) for table in tables}
     assert len(prints) == 1
 
 
@@ -376,11 +376,11 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
         read_run(tmp_path)
     fake_run(tmp_path, bars=50)
     manifest = (tmp_path / "manifest.json").read_text()
-    assert '"format": 3' in manifest
-    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 3, ', ""))
+    assert '"format": 4' in manifest
+    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 4, ', ""))
     with pytest.raises(BeaufortError, match=r"run format 1, .*costs are negative"):
         read_run(tmp_path)
     (tmp_path / "manifest.json").write_text(manifest)
     pq.write_table(pa.table({"ts": [1]}), tmp_path / "equity.parquet")
-    with pytest.raises(BeaufortError, match="no column 'equity'"):
+    with pytest.raises(BeaufortError, match="no column 'instrument'"):
         read_run(tmp_path)

@@ -14,6 +14,7 @@ from small_market import MINUTE, START
 
 from catalogs.reader import Catalog
 from catalogs.writer import CatalogWriter
+from core.records import EquityMark, Fill, Order, as_records
 from engine.config import RunConfig
 from engine.pipeline import Market
 from engine.reports import summary
@@ -50,9 +51,8 @@ def test_the_grid_knows_what_a_maker_pays(trained: RunConfig) -> None:
     config = trained.model_copy(update={"venue": venue})
     outcome = play(Market(config), Market(config).models(), "replay")
     assert not outcome.failures
-    sent = pd.DataFrame(outcome.orders).iloc[:, [0, 2, 3, 4, 6]]
-    sent.columns = pd.Index(["ts", "desk", "side", "kind", "price"])
-    quotes = sent[(sent["desk"] == "grid") & (sent["kind"] == "limit")]
+    sent = outcome.tables[Order].to_pandas()
+    quotes = sent[(sent["strategy"] == "grid") & (sent["type"] == "limit")]
     first = quotes[quotes["ts"] == quotes["ts"].min()]
     steps = first.groupby("side")["price"].apply(lambda prices: np.diff(np.sort(prices)).min() / prices.max())
     # A round trip of one level costs two fees of 0.1 %: levels stand that far apart, where they were drawn.
@@ -143,11 +143,11 @@ def test_an_order_meets_the_book_when_its_latency_is_over(trained: RunConfig) ->
         venue = trained.venue.model_copy(update={"latency": latency})
         config = trained.model_copy(update={"venue": venue})
         outcome = play(Market(config), Market(config).models(), "replay")
-        taken = [row for row in outcome.logs.fills if not row[7]]
-        closes = {row[0] for row in outcome.logs.equity}
-        entries = [row[0] for row in taken if row[0] - latency - config.bars.grace in closes]
+        taken = [fill.ts for fill in as_records(Fill, outcome.tables[Fill]) if not fill.maker]
+        closes = set(outcome.tables[EquityMark]["ts"].to_pylist())
+        entries = [ts for ts in taken if ts - latency - config.bars.grace in closes]
         assert len(entries) > 3
-        assert not any(row[0] - config.bars.grace in closes for row in taken) or latency == 0
+        assert not any(ts - config.bars.grace in closes for ts in taken) or latency == 0
 
 
 @pytest.fixture(scope="module")

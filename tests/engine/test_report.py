@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import re
@@ -11,12 +12,13 @@ from fake_evaluation import fake_results
 from fake_run import fake_run
 from rich.console import Console
 
+from core.records import Liquidation, schema
 from engine.reports import jsonable, print_evaluation, print_summary, summary, write_evaluation, write_report
 from engine.reports.columns import unpack
 from engine.reports.decimate import lasts, least, means
 from engine.reports.evaluation_charts import lags_figure
 from engine.reports.ledger import round_trips
-from engine.reports.run_folder import LIQUIDATIONS, read_run
+from engine.reports.run_folder import read_run
 from engine.reports.summary import amount
 from engine.reports.tables import cost_table
 
@@ -313,13 +315,14 @@ def test_a_liquidation_is_said_in_every_form(tmp_path):
     assert "<b>Liquidated.</b> 2026-01-05T04:11:00Z: equity met" in write_report(tmp_path).read_text()
     event = {
         "ts": figures["liquidated"] - 10**9,
+        "instrument": "BTCUSDT-PERP.SIM",
         "position": -3.0,
         "price": 98.5,
         "level": 98.0,
         "mark": 99.0,
     }
     event |= {"charge": -1.5, "equity": 12.25}
-    pq.write_table(pa.Table.from_pylist([event], LIQUIDATIONS), tmp_path / "liquidations.parquet")
+    pq.write_table(pa.Table.from_pylist([event], schema(Liquidation)), tmp_path / "liquidations.parquet")
     figures = summary(tmp_path)
     assert figures["liquidation"] == event
     told = io.StringIO()
@@ -464,16 +467,21 @@ def test_tiles_without_a_figure_are_left_out(tmp_path):
 
 
 def test_long_and_short_and_the_list_of_trips_equal_the_recorded_positions(run_folder):
-    trips = pd.DataFrame([t._asdict() | {"net": t.net} for t in round_trips(read_run(run_folder))])
+    trips = pd.DataFrame([dataclasses.asdict(t) for t in round_trips(read_run(run_folder))])
     about, _, text = opened(write_report(run_folder))
     table = text[text.index("Long and short") : text.index("What round trips earned")]
-    for name, column in (("net", "net"), ("gross", "gross"), ("fees", "fees"), ("funding", "funding")):
+    for name, column in (
+        ("net", "net_pnl"),
+        ("gross", "gross_pnl"),
+        ("fees", "fees"),
+        ("funding", "funding"),
+    ):
         row = re.search(rf"<td class=''>{name}</td>(.*?)</tr>", table)[1]
         found = re.findall(r">([+-][^<]+)</td>", row)
         assert found == [amount(trips[trips["side"] == side][column].sum()) for side in (1, -1)]
     rows = about["tables"]["trips-list"]["rows"]
     assert len(rows) == len(trips)
-    assert [row[5] for row in rows] == [amount(net) for net in trips["net"]]
+    assert [row[5] for row in rows] == [amount(net) for net in trips["net_pnl"]]
     assert about["tables"]["trips-list"]["from"] == (trips["opened"] // 10**6).tolist()
     assert about["tables"]["trips-list"]["to"] == (trips["closed"] // 10**6).tolist()
 

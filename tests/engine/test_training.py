@@ -20,6 +20,8 @@ import volatility.ewma
 import volatility.gate
 from actors.guard import RunGuard
 from core.errors import BeaufortError
+from core.journal import MemoryJournal
+from core.records import Decision
 from core.settings import parse_time
 from core.table import FeatureTable
 from engine.config import RunConfig
@@ -27,11 +29,9 @@ from engine.pipeline import BarSeries, Market
 from engine.research.training import train, windows
 from engine.sessions.assembly import assemble
 from engine.sessions.backtest import play
-from engine.sessions.runs import RunLogs
 from features import kernel
 from features.registry import choose
 from strategies.forecasters import logistic
-from strategies.records import DECISION_COLUMNS
 
 SCHEDULE = ("train.schedule={window='10m', step='4m'}",)
 
@@ -48,7 +48,8 @@ def _decisions(config: RunConfig) -> list[dict[str, Any]]:
     market = Market(config)
     outcome = play(market, market.models(), "faithful")
     assert not outcome.failures
-    return [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in outcome.logs.decisions]
+    decisions: list[dict[str, Any]] = outcome.tables[Decision].to_pylist()
+    return decisions
 
 
 def test_windows_meet_end_to_end_and_never_overlap_what_they_trade(scheduled: RunConfig) -> None:
@@ -260,7 +261,7 @@ def _bars_per_year(config: RunConfig) -> set[float]:
     """What the desks are told."""
     market = Market(config)
     spans = {"first": market.data_start(SPLIT), "trade_from": SPLIT, "end": END}
-    component = assemble(market, market.models(), "replay", RunLogs(), RunGuard(), **spans)
+    component = assemble(market, market.models(), "replay", MemoryJournal(), RunGuard(), **spans)
     return {desk.config.bars_per_year for desk in component.trader.desks.values()}
 
 

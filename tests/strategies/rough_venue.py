@@ -14,6 +14,7 @@ import numpy as np
 from nautilus_trader.model import LiquiditySide, OrderSide
 
 from actors.trader import Trader, TraderConfig
+from core.journal import MemoryJournal
 from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies import DeskConfig
 from strategies.governor import RiskSettings
@@ -102,7 +103,7 @@ class RoughVenue:
             timestamp_ns=lambda: self.now,
             set_time_alert_ns=lambda *_a, callback: self.alarms.append(callback),
         )
-        self.log: list[Any] = []
+        self.journal = MemoryJournal()
         common = {
             "instrument": "X",
             "spec": SPEC,
@@ -112,8 +113,7 @@ class RoughVenue:
             "maker_fee": 0.0,
             "features": (),
             "trade_from": 0,
-            "decisions": self.log,
-            "fills": [],
+            "journal": self.journal,
             "bundle_at": lambda _: "",
         }
         names = [f"d{i}" for i in range(desks)]

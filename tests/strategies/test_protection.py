@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import records
 from strategies.desk.protection import keep_stops
 from strategies.policy import Amend, Cancel, Decision, Place, WorkingOrder
 from strategies.sizing import ContractSpec
@@ -146,7 +147,7 @@ def test_a_position_whose_stop_is_refused_three_times_is_closed():
     stops = [order.ts_init // 10**9 for order in venue.placed if order.role == "stop"]
     assert stops == [1, 2, 4]  # at the fill, a bar later, two bars later
     assert held == [2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0]
-    reasons = [row[15] for row in venue.log]  # a decision's reason
+    reasons = venue.journal.tables()[records.Decision]["reason"].to_pylist()
     assert reasons == ["", "", "", "stop refused 3 times: closed at market", "", "", ""]
 
 

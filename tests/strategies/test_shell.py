@@ -7,13 +7,14 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
+from core import records
+from core.records import schema
 from strategies import check_owners
 from strategies.desk import Desk
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Amend, Cancel, Decision, Place, PolicyContext
-from strategies.records import DECISION_COLUMNS
 from strategies.sizing import ContractSpec, SizingSettings
 from tests.strategies.tiny_market import (
     CHOP,
@@ -58,7 +59,7 @@ def test_every_bar_leaves_a_record_that_says_what_was_known():
     played = play(MOMENTUM, [100.0, 101.0, 102.0], lambda i: Says(volatility=0.02, **UP))
     assert [d["ts"] for d in played.decisions] == [START + (i + 1) * S for i in range(3)]
     first = played.decisions[0]
-    assert tuple(first) == DECISION_COLUMNS
+    assert list(first) == schema(records.Decision).names
     expected = {
         "strategy": "s0",
         "instrument": "BTCUSDT-PERP.SIM",

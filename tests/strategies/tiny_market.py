@@ -34,11 +34,12 @@ from nautilus_trader.trading import Strategy
 
 from actors.guard import RunGuard
 from actors.trader import Trader, TraderConfig
+from core.journal import MemoryJournal
 from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
+from core.records import Decision, Fill
 from strategies import DeskConfig, PolicySettings
 from strategies.account import Account, AccountTerms
 from strategies.governor import RiskSettings
-from strategies.records import DECISION_COLUMNS, FILL_COLUMNS
 from strategies.sizing import ContractSpec
 from tests.tiny_engine import tiny_engine
 
@@ -287,8 +288,7 @@ def play(
     data = [*quotes(instrument, prices), *trades(instrument, prices)] if data is None else data
     guard = RunGuard()
     standing: list[Any] = []
-    decisions: list[tuple[Any, ...]] = []
-    fills: list[tuple[Any, ...]] = []
+    journal = MemoryJournal()
     money = Money.from_str(balance)
     several = [settings] if isinstance(settings, PolicySettings) else list(settings)
     config = TraderConfig(
@@ -305,8 +305,7 @@ def play(
                 maker_fee=0.0002,
                 features=("bar", "price"),
                 trade_from=trade_from,
-                decisions=decisions,
-                fills=fills,
+                journal=journal,
                 bundle_at=lambda ts: "bundle-a",
             )
             for i, one in enumerate(several)
@@ -342,8 +341,8 @@ def play(
         after(trader)
         positions = cache.positions_open(None, instrument.id)
         return Played(
-            [dict(zip(DECISION_COLUMNS, row, strict=True)) for row in decisions],
-            [dict(zip(FILL_COLUMNS, row, strict=True)) for row in fills],
+            journal.tables()[Decision].to_pylist(),
+            journal.tables()[Fill].to_pylist(),
             trader,
             sorted(cache.orders(), key=lambda o: o.ts_init),
             standing,
