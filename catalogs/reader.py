@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from nautilus_trader.persistence import ParquetDataCatalog
 
-from catalogs.imports.datafiles import DataFile, RowGroup
+from catalogs.datafiles import DataFile, RowGroup
 from catalogs.instruments import Instrument
 from catalogs.layout import F_LAST, SCHEMAS, DataType, codes, files, flat, identifiers, times, to_float
 from core.events import EVENT, LAST, EventKind, sort_events

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalogs.imports.mapping import CsvSettings
+from catalogs.imports.base import CsvSettings
 
 Convert = Callable[[pa.ChunkedArray], pa.ChunkedArray]
 UNFIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError)  # what a conversion raises for cells or types

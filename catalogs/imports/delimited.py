@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from catalogs.imports.mapping import CsvSettings, MappingError
+from catalogs.imports.base import CsvSettings, MappingError
 
 _HEAD = 1 << 18  # bytes looked at
 _SEPARATORS = (",", ";", "\t", "|")

@@ -2,24 +2,17 @@
 written.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from catalogs.checks.findings import length_text
-from catalogs.imports.mapping import (
-    BarsTable,
-    FundingTable,
-    MappingError,
-    PriceTable,
-    QuotesTable,
-    SeriesTable,
-    TableSettings,
-    TimeSettings,
-)
+from catalogs.imports.base import MappingError, TableSettings, TimeSettings
 from catalogs.imports.tables import Batch
 from catalogs.instruments import Instrument
-from catalogs.layout import bar_type_of, largest
+from catalogs.layout import largest
 from catalogs.summary import ImportSummary, Tally
 from catalogs.writer import CatalogWriter
 
@@ -28,7 +21,23 @@ Columns = dict[str, np.ndarray]
 _CHUNK = 500_000  # rows of one catalog file
 _STEPS = 3  # rows from which on one may say what is usual
 TOO_LARGE = "with a number larger than a catalog holds"
-_FAR = 1.5  # times high or low: further away no previous close is
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Whom the rows of a feed belong to, and where they go; ``root`` is the folder of the mapping's paths."""
+
+    id: str
+    definition: Instrument | None
+    root: Path
+    writer: CatalogWriter
+    summary: ImportSummary
+
+    @property
+    def instrument(self) -> Instrument:
+        """Its definition, which every table ``of_instrument`` has."""
+        assert self.definition is not None  # the mapping's validation says so
+        return self.definition
 
 
 def stamps(settings: TimeSettings, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -228,193 +237,6 @@ class RowFeed(Feed):
         ticks = values[np.isfinite(values)] * 10.0**precision
         off = np.abs(ticks - np.rint(ticks)) > 1e-6 + 1e-9 * np.abs(ticks)
         self.tally.notes[f"{what} rounded to {precision} decimal places"] += int(off.sum())
-
-
-class QuotesFeed(RowFeed):
-    """Best bid and ask."""
-
-    def __init__(
-        self, table: QuotesTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        def write(**columns: np.ndarray) -> int:
-            return writer.quotes(instrument, **columns)
-
-        super().__init__(table, summary.tally("quotes", str(instrument.id)), write, summary)
-        self._table = table
-        self._instrument = instrument
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        table = self._table
-        columns = {}
-        for name in ("bid_price", "ask_price", "bid_size", "ask_size"):
-            price = name.endswith("price")
-            columns[name] = batch.number(getattr(table, name)) * (
-                table.price_scale if price else table.size_scale
-            )
-            places = self._instrument.price_precision if price else self._instrument.size_precision
-            self.note_rounding(columns[name], places, "prices" if price else "sizes")
-        return columns
-
-    def impossible(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "the bid is over the ask", columns["bid_price"] > columns["ask_price"]
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        missing = np.zeros(len(columns["bid_price"]), dtype=bool)
-        for values in columns.values():
-            missing |= ~np.isfinite(values)
-        yield "with a side missing", missing
-        positive = is_price(columns["bid_price"], self._instrument)
-        positive &= is_price(columns["ask_price"], self._instrument)
-        yield "without a positive price", ~positive
-        yield TOO_LARGE, too_large(columns, self._instrument)
-        crossed = columns["bid_price"] > columns["ask_price"]
-        self.tally.notes["crossed: kept as recorded"] += int((crossed & ~missing & positive).sum())
-
-
-class BarsFeed(RowFeed):
-    """Bars, with high and low widened to contain an open that is the close before."""
-
-    def __init__(
-        self, table: BarsTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        bar_type = bar_type_of(str(instrument.id), table.time.period or 0)
-
-        def write(**columns: np.ndarray) -> int:
-            return writer.bars(instrument, bar_type, **columns)
-
-        super().__init__(table, summary.tally("bars", bar_type), write, summary)
-        self._table = table
-        self._instrument = instrument
-        self._newest = 0
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        table = self._table
-        columns = {
-            name: batch.number(getattr(table, name)) * table.price_scale
-            for name in ("open", "high", "low", "close")
-        }
-        for values in columns.values():
-            self.note_rounding(values, self._instrument.price_precision, "prices")
-        columns["volume"] = batch.number(table.volume) * table.size_scale
-        self.note_rounding(columns["volume"], self._instrument.size_precision, "volumes")
-        before = np.maximum.accumulate(np.concatenate(([self._newest], ts_event)))
-        self._old = ts_event <= before[:-1]
-        self._newest = int(before[-1])
-        return columns
-
-    def impossible(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "the high is under the low", columns["high"] < columns["low"]
-        yield "the close is outside high and low", _outside(columns["close"], columns)
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "not later than a bar above", self._old
-        missing = ~(columns["volume"] >= 0)
-        positive = np.ones(len(missing), dtype=bool)
-        for name in ("open", "high", "low", "close"):
-            missing |= ~np.isfinite(columns[name])
-            positive &= is_price(columns[name], self._instrument)
-        yield "with a value missing", missing
-        yield "without a positive price", ~positive
-        yield TOO_LARGE, too_large(columns, self._instrument)
-        yield "with a high under the low", columns["high"] < columns["low"]
-        yield "with a close outside high and low", _outside(columns["close"], columns)
-        yield "with an open far outside high and low", _outside(columns["open"], columns, _FAR)
-
-    def repair(self, columns: Columns) -> None:
-        wrong = _outside(columns["open"], columns)
-        columns["high"] = np.maximum(columns["high"], columns["open"])
-        columns["low"] = np.minimum(columns["low"], columns["open"])
-        self.tally.notes["high or low widened to contain the open"] += int(wrong.sum())
-        self.tally.notes["without volume: kept"] += int((columns["volume"] == 0).sum())
-
-
-class PriceFeed(RowFeed):
-    """Mark or index prices."""
-
-    def __init__(
-        self, table: PriceTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        method = writer.mark_prices if table.kind == "mark" else writer.index_prices
-
-        def write(**columns: np.ndarray) -> int:
-            return method(instrument, **columns)
-
-        super().__init__(table, summary.tally(table.kind, str(instrument.id)), write, summary)
-        self._table = table
-        self._instrument = instrument
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        value = batch.number(self._table.value) * self._table.price_scale
-        self.note_rounding(value, self._instrument.price_precision, "prices")
-        return {"value": value}
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "without a positive price", ~is_price(columns["value"], self._instrument)
-        yield TOO_LARGE, too_large(columns, self._instrument)
-
-
-class FundingFeed(RowFeed):
-    """Funding rates."""
-
-    def __init__(
-        self, table: FundingTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        def write(**columns: np.ndarray) -> int:
-            return writer.funding_rates(instrument, interval=table.interval, **columns)
-
-        super().__init__(table, summary.tally("funding", str(instrument.id)), write, summary)
-        self._table = table
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        table = self._table
-        # A settled rate is settled by the exchange simulation when it becomes known; it refuses an earlier
-        # time.
-        following = ts_init if table.next is None else batch.times(table.next, table.next_unit)
-        self._past = following < ts_init
-        return {"rate": batch.number(table.rate), "next_funding_ns": following}
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "received after the settlement they foresee", self._past
-        yield "without a rate", ~np.isfinite(columns["rate"])
-
-
-class SeriesFeed(RowFeed):
-    """One named slow series."""
-
-    def __init__(
-        self, table: SeriesTable, name: str, identifier: str, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
-        def write(**columns: np.ndarray) -> int:
-            return writer.series(name, identifier, **columns)
-
-        super().__init__(table, summary.tally(f"series {name}", identifier), write, summary)
-        self._column = table.values[name]
-
-    def decode(self, batch: Batch, ts_event: np.ndarray, ts_init: np.ndarray) -> Columns:
-        return {"value": batch.number(self._column)}
-
-    def faults(self, columns: Columns) -> Iterator[tuple[str, np.ndarray]]:
-        yield "without a value", ~np.isfinite(columns["value"])
-
-
-class SeveralFeeds(Feed):
-    """Several feeds that read the same rows."""
-
-    def __init__(self, feeds: list[Feed]) -> None:
-        self._feeds = feeds
-
-    def add(self, batch: Batch) -> None:
-        for feed in self._feeds:
-            feed.add(batch)
-
-    def finish(self) -> None:
-        for feed in self._feeds:
-            feed.finish()
-
-
-def _outside(value: np.ndarray, columns: Columns, factor: float = 1.0) -> np.ndarray:
-    """Where a value is outside high and low, by more than ``factor``."""
-    return (value > columns["high"] * factor) | (value * factor < columns["low"])
 
 
 def is_price(price: np.ndarray, instrument: Instrument) -> np.ndarray:

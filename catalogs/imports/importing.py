@@ -6,34 +6,11 @@ from typing import cast
 
 import numpy as np
 
-from catalogs.definitions import merge_definitions, segments
-from catalogs.imports.bookfeeds import SnapshotsFeed
-from catalogs.imports.diffsfeed import DiffsFeed
-from catalogs.imports.feeds import (
-    BarsFeed,
-    Feed,
-    FundingFeed,
-    PriceFeed,
-    QuotesFeed,
-    SeriesFeed,
-    SeveralFeeds,
-    stamps,
-)
-from catalogs.imports.mapping import (
-    BarsTable,
-    DiffsTable,
-    FundingTable,
-    ImportMapping,
-    MappingError,
-    PriceTable,
-    QuotesTable,
-    SeriesTable,
-    SnapshotsTable,
-    Table,
-    TradesTable,
-)
+from catalogs.imports.base import MappingError, TableSettings
+from catalogs.imports.definitions import merge_definitions, segments
+from catalogs.imports.feeds import Feed, Target, stamps
+from catalogs.imports.mapping import ImportMapping
 from catalogs.imports.tables import Batch, by_instrument, check_file, find, read, rows_in, select
-from catalogs.imports.tradesfeed import TradesFeed
 from catalogs.instruments import Instrument
 from catalogs.layout import DataType, folder
 from catalogs.reader import History
@@ -79,7 +56,7 @@ def _not_replaced(catalog: Path, tally: Tally) -> str:
 
 
 def _import_table(
-    table: Table,
+    table: TableSettings,
     paths: list[Path],
     instruments: History,
     root: Path,
@@ -105,7 +82,7 @@ def _import_table(
                     continue
                 for number, definition, rows in _by_definition(table, target, instruments, part):
                     if (target, number) not in feeds:
-                        made = _make_feed(table, definition, root, writer, summary)
+                        made = table.feed(Target(target, definition, root, writer, summary))
                         feeds[target, number] = made
                         if number:
                             made.begin_anew()
@@ -127,13 +104,13 @@ def _import_table(
 
 
 def _by_definition(
-    table: Table, target: str, instruments: History, batch: Batch
-) -> Iterator[tuple[int, Instrument | str, Batch]]:
+    table: TableSettings, target: str, instruments: History, batch: Batch
+) -> Iterator[tuple[int, Instrument | None, Batch]]:
     """The rows of each definition that was in force when they could be known, with its number among those at
-    which data begin anew (for a series without definition: its id)."""
+    which data begin anew (a series needs no definition)."""
     known = segments(instruments.get(target, []))
-    if isinstance(table, SeriesTable) or (len(known) == 1 and not known[0].ts_init):
-        yield 0, known[0] if known else target, batch
+    if not table.of_instrument or (len(known) == 1 and not known[0].ts_init):
+        yield 0, known[0] if known else None, batch
         return
     _, init = stamps(table.time, batch)
     number = np.searchsorted([item.ts_init for item in known], init, side="right") - 1
@@ -145,28 +122,3 @@ def _by_definition(
         )
     for which in np.unique(number).tolist():
         yield which, known[which], batch.take(number == which)
-
-
-def _make_feed(
-    table: Table, instrument: Instrument | str, root: Path, writer: CatalogWriter, summary: ImportSummary
-) -> Feed:
-    """The feed that carries ``table``'s rows of ``instrument`` (for a series without definition: its id)."""
-    if isinstance(table, SeriesTable):
-        identifier = instrument if isinstance(instrument, str) else str(instrument.id)
-        return SeveralFeeds([SeriesFeed(table, name, identifier, writer, summary) for name in table.values])
-    assert not isinstance(instrument, str)  # the mapping's validation says so
-    match table:
-        case TradesTable():
-            return TradesFeed(table, instrument, writer, summary)
-        case QuotesTable():
-            return QuotesFeed(table, instrument, writer, summary)
-        case BarsTable():
-            return BarsFeed(table, instrument, writer, summary)
-        case SnapshotsTable():
-            return SnapshotsFeed(table, instrument, writer, summary)
-        case DiffsTable():
-            return DiffsFeed(table, instrument, root, writer, summary)
-        case PriceTable():
-            return PriceFeed(table, instrument, writer, summary)
-        case FundingTable():
-            return FundingFeed(table, instrument, writer, summary)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
+from catalogs.imports.base import Cell, CsvSettings, MappingError, TableSettings, TimeSettings, Unit
 from catalogs.imports.cells import (
     EARLIEST,
     FACTORS,
@@ -31,7 +32,6 @@ from catalogs.imports.cells import (
     unit_hint,
 )
 from catalogs.imports.delimited import check_columns, form_of
-from catalogs.imports.mapping import Cell, CsvSettings, MappingError, TableSettings, TimeSettings, Unit
 
 _CELLS = 1_000_000  # values decoded at once: bounds memory whatever the number of columns
 _PLAIN = CsvSettings()

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import tomli_w
 
 from catalogs.checks.check import check_catalog
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import ImportMapping, MappingError
+from catalogs.imports.mapping import ImportMapping
 from catalogs.layout import SCHEMAS
 from catalogs.reader import Catalog, SeriesRef, Stream
 from core.errors import BeaufortError

@@ -8,8 +8,8 @@ import pytest
 
 from catalogs.checks.overlaps import SeenIds
 from catalogs.imports import feeds
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import MappingError
 from catalogs.reader import Catalog
 from catalogs.summary import Tally
 from tests.catalogs.small_tables import ID, T0, mapping, parquet

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from catalogs.checks.check import check_catalog
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import ImportMapping, MappingError
+from catalogs.imports.mapping import ImportMapping
 from catalogs.instruments import definition
 from catalogs.layout import files
 from catalogs.reader import Catalog, Stream

@@ -2,8 +2,9 @@
 
 import pytest
 
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import ImportMapping, MappingError
+from catalogs.imports.mapping import ImportMapping
 from catalogs.reader import Catalog
 from tests.catalogs.small_tables import ID, MS, T0, mapping
 

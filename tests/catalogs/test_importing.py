@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import ImportMapping, MappingError
+from catalogs.imports.mapping import ImportMapping
 from catalogs.reader import Catalog
 from core.errors import BeaufortError
 from engine.config import load_settings

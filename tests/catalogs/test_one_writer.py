@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalogs.imports import feeds
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import ImportMapping, MappingError
+from catalogs.imports.mapping import ImportMapping
 from catalogs.instruments import PerpetualSettings
 from catalogs.reader import Catalog
 from catalogs.recording import CatalogRecorder

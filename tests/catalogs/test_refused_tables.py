@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from catalogs.imports.base import MappingError
 from catalogs.imports.importing import run_import
-from catalogs.imports.mapping import MappingError
 from catalogs.reader import Catalog
 from engine.cli import main
 from tests.catalogs.small_tables import ID, INSTRUMENT, T0, mapping, parquet

@@ -15,6 +15,8 @@ import pytest
 import small_market
 import tomli_w
 
+from catalogs.reader import Catalog
+
 HOUSE = Path(__file__).parents[2]
 EXAMPLE = Path(__file__).parents[1] / "plugin_example"
 
@@ -75,6 +77,47 @@ def test_a_change_in_any_module_that_a_part_imports_is_fitted_again(user: Path, 
     with (folder / "plugin_example/loops.py").open("a") as file:
         file.write("# changed")
     assert "fitting" in _beaufort(folder, *train)
+
+
+_MAPPING = """
+plugins = ["plugin_example"]
+
+[[instrument]]
+kind = "perpetual"
+id = "BTCUSDT-PERP.TEST"
+base = "BTC"
+quote = "USDT"
+price_increment = "0.1"
+size_increment = "0.001"
+
+[[table]]
+kind = "signed_trades"
+instrument = "BTCUSDT-PERP.TEST"
+files = ["trades.csv"]
+time = {event = "ts", unit = "ms"}
+"""
+_TRADES = """ts,price,size
+1700000000000,100.1,0.5
+1700000001000,100.2,-0.25
+1700000002000,0,1
+1700000003000,99.9,-2
+"""
+
+
+def test_a_kind_of_table_from_outside_is_imported(user: Path, tmp_path: Path) -> None:
+    (tmp_path / "trades.csv").write_text(_TRADES)
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(_MAPPING)
+    done = _beaufort(
+        user, "data", "import", mapping, "--out", tmp_path / "catalog", "--root", tmp_path, "--json"
+    )
+    (tally,) = json.loads(done)["tables"]
+    assert (tally["read"], tally["added"]) == (4, 3)
+    trades = Catalog(tmp_path / "catalog").trades("BTCUSDT-PERP.TEST")
+    assert trades["price"].tolist() == [100.1, 100.2, 99.9]
+    assert trades["size"].tolist() == [0.5, 0.25, 2.0]
+    assert trades["side"].tolist() == [1, -1, -1]
+    assert "  signed_trades  " in _beaufort(user, "kinds", mapping)
 
 
 def test_they_are_listed_with_ours(user: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from catalogs.imports.mapping import MappingError
+from catalogs.imports.base import MappingError
 from catalogs.instruments import CONTRACT, Instrument, changes
 from catalogs.layout import SCHEMAS, file_range, files, folder, identifiers
 from catalogs.reader import History, read_definitions

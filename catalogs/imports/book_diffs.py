@@ -3,18 +3,80 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from catalogs.books import CLEAR, apply_updates
 from catalogs.checks.findings import length_text, time_text
-from catalogs.imports.bookfeeds import BookFeed
-from catalogs.imports.feeds import Clock
-from catalogs.imports.mapping import DiffsTable, MappingError
+from catalogs.imports.base import Cell, MappingError, TimeSettings
+from catalogs.imports.bookfeeds import BookFeed, BookTable
+from catalogs.imports.feeds import Clock, Feed, Target
 from catalogs.imports.tables import Batch, by_instrument, find, read
-from catalogs.instruments import Instrument
-from catalogs.summary import ImportSummary, Tally
-from catalogs.writer import CatalogWriter
+from catalogs.summary import Tally
+from core.settings import Settings
+
+
+class BookSide(Settings):
+    """The column that says bid or ask, and the values it uses."""
+
+    column: str = "side"
+    """Its name."""
+    bid: Cell = "bid"
+    """The value that means bid."""
+    ask: Cell = "ask"
+    """The value that means ask."""
+
+
+class RestSnapshots(Settings):
+    """Full books to start from: one row a level, as ``book_diffs``, with the update id they include."""
+
+    files: list[str] = Field(min_length=1)
+    """Paths or globs under the root."""
+    last_id: str
+    """Column of the update id that the book includes."""
+    time: TimeSettings
+    """The time columns."""
+
+
+class DiffsTable(BookTable):
+    """Depth updates, one row a level (size 0: level gone), stored as deltas on top of snapshots."""
+
+    kind: Literal["book_diffs"]
+    side: BookSide = BookSide()
+    """Which side a level is of."""
+    price: str = "price"
+    """Column of the price."""
+    size: str = "size"
+    """Column of the size; 0 where the level is gone."""
+    first_id: str | None = None
+    """Column of the update's first id; without it an update has one id (OKX, Deribit)."""
+    last_id: str
+    """Column of the update's last id."""
+    previous_id: str | None = None
+    """Column of the previous update's last id."""
+    rule: Literal["previous", "contiguous"]
+    """``"previous"``: each ``previous_id`` equals the ``last_id`` before (Binance futures, OKX, Deribit);
+    ``"contiguous"``: each ``first_id`` follows the ``last_id`` before by one (Binance spot)."""
+    snapshots: RestSnapshots
+    """Where the book starts, and starts again after a break in the sequence."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DiffsTable":
+        if self.rule == "previous" and self.previous_id is None:
+            raise ValueError("rule = 'previous' compares previous_id; name its column")
+        return self
+
+    def numbers(self) -> list[str]:
+        return [self.price, self.size]
+
+    def others(self) -> list[str]:
+        ids = [self.first_id, self.last_id, self.previous_id]
+        return [*(name for name in ids if name), self.side.column]
+
+    def feed(self, target: Target) -> Feed:
+        return DiffsFeed(self, target)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,22 +132,15 @@ class DiffsFeed(BookFeed):
     there before, as overlapping files repeat them, are left out.
     """
 
-    def __init__(
-        self,
-        table: DiffsTable,
-        instrument: Instrument,
-        root: Path,
-        writer: CatalogWriter,
-        summary: ImportSummary,
-    ) -> None:
-        super().__init__(table, instrument, writer, summary)
+    def __init__(self, table: DiffsTable, target: Target) -> None:
+        super().__init__(table, target)
         self._table = table
         self._held: _Rows | None = None
         self._synced = False
         self._newest_id = -1
         self._newest_event = 0  # ts_event
         self._floor = 0  # ts_init of the last delta handed on
-        self._snapshots = self._load_snapshots(root)
+        self._snapshots = self._load_snapshots(target.root)
         self._breaks: list[_Break] = []
         self._anew = False  # whether a book of another definition is to be cleared first
 

@@ -1,17 +1,17 @@
 """Trades on their way into the catalog: told apart by their ids, with the side of the aggressor."""
 
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, model_validator
 
 from catalogs.checks.overlaps import SeenIds
-from catalogs.imports.feeds import TOO_LARGE, Columns, RowFeed, is_price, too_large
-from catalogs.imports.mapping import Cell, MappingError, NoAggressor, SideColumn, TradesTable
+from catalogs.imports.base import Cell, MappingError, Scale, TableSettings
+from catalogs.imports.feeds import TOO_LARGE, Columns, Feed, RowFeed, Target, is_price, too_large
 from catalogs.imports.tables import Batch
-from catalogs.instruments import Instrument
-from catalogs.summary import ImportSummary
-from catalogs.writer import CatalogWriter
+from core.settings import Settings
 
 _TRUTHS: dict[bool, list[Cell]] = {
     True: ["true", "True", "TRUE"],
@@ -19,23 +19,102 @@ _TRUTHS: dict[bool, list[Cell]] = {
 }
 
 
+class SideColumn(Settings):
+    """Aggressor named by a column: the values that mean buyer and seller."""
+
+    kind: Literal["side"]
+    column: str
+    """Its name."""
+    buy: list[Cell]
+    """Values that mean the buyer was the aggressor."""
+    sell: list[Cell]
+    """Values that mean the seller was."""
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.column]
+
+
+class BuyerMaker(Settings):
+    """Aggressor by Binance's flag: true where the buyer was resting, so the seller was the aggressor."""
+
+    kind: Literal["buyer_maker"]
+    column: str
+    """Its name."""
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return [self.column]
+
+
+class NoAggressor(Settings):
+    """Aggressor not recorded (or recorded wrongly)."""
+
+    kind: Literal["none"]
+
+    def columns(self) -> list[str]:
+        """The columns it reads."""
+        return []
+
+
+Aggressor = Annotated[SideColumn | BuyerMaker | NoAggressor, Field(discriminator="kind")]
+
+
+class TradesTable(TableSettings):
+    """Trades, with the side that took where it is recorded."""
+
+    kind: Literal["trades"]
+    price: str
+    """Column of the price."""
+    size: str
+    """Column of the size."""
+    id: str | None = None
+    """Column of the venue's trade id: one id is one trade, wherever it stands again."""
+    drop_repeats: bool = False
+    """Without an id, a row equal to the one above it is a recorder's repetition, not another trade."""
+    price_scale: Scale = 1.0
+    """Multiplies prices."""
+    size_scale: Scale = 1.0
+    """Multiplies sizes."""
+    aggressor: Aggressor
+    """Who took."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> "TradesTable":
+        if self.id is not None and self.drop_repeats:
+            raise ValueError("drop_repeats is for trades without an id; take one of the two away")
+        return self
+
+    def numbers(self) -> list[str]:
+        return [self.price, self.size]
+
+    def plain(self) -> list[str]:
+        return [*super().plain(), *([self.id] if self.id else [])]
+
+    def others(self) -> list[str]:
+        return [*([self.id] if self.id else []), *self.aggressor.columns()]
+
+    def feed(self, target: Target) -> Feed:
+        return TradesFeed(self, target)
+
+
 class TradesFeed(RowFeed):
     """Trades; without an aggressor where the data have none."""
 
-    def __init__(
-        self, table: TradesTable, instrument: Instrument, writer: CatalogWriter, summary: ImportSummary
-    ) -> None:
+    def __init__(self, table: TradesTable, target: Target) -> None:
+        instrument, writer = target.instrument, target.writer
+
         def write(**columns: np.ndarray) -> int:
             return writer.trades(instrument, **columns)
 
-        super().__init__(table, summary.tally("trades", str(instrument.id)), write, summary)
+        super().__init__(table, target.summary.tally("trades", str(instrument.id)), write, target.summary)
         self._table = table
         self._instrument = instrument
         self._seen = SeenIds()
         self._again: np.ndarray | None = None
         self.drops_repeats = table.drop_repeats
         if isinstance(table.aggressor, NoAggressor):
-            summary.warnings.append(
+            target.summary.warnings.append(
                 f"trades of {instrument.id}: the aggressor is not in the data, so they have NO_AGGRESSOR; "
                 "signed volume made from them is inferred, not measured"
             )
