@@ -15,7 +15,7 @@ import math
 from decimal import Decimal
 from typing import NamedTuple
 
-from strategies.sizing import ContractSpec
+from strategies.contracts import ContractSpec
 
 _NONE = Decimal(0)
 

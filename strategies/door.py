@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from strategies.contracts import ContractSpec
 from strategies.policy import Amend, Cancel, Intent, Limits, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 
 
 class Passed(NamedTuple):

@@ -8,7 +8,7 @@ from core.settings import Count, Duration, Integer, Multiple, Number, default, u
 from strategies.handover import leave
 from strategies.ladder import build_ladder, requote
 from strategies.policy import Cancel, Decision, MarketView, PolicyContext, PolicySettings
-from strategies.sizing import Sized, rules, smallest
+from strategies.sizing import Bet, Sized
 
 _SLACK = 0.05  # of a unit: an order that much smaller than wanted stays as it is
 
@@ -144,20 +144,11 @@ class GridPolicy:
     def _size(self, view: MarketView, spacing: float) -> Sized:
         """Contracts of a full inventory: its average entry is half way out, its stop at the broken range."""
         s, context = self._s, self._context
-        scale = self._scale(view)
         distance = (0.5 * (s.levels - 1) + s.break_levels) * spacing
-        answers = rules(
-            s.sizing,
-            context.spec,
-            equity=view.equity,
-            entry=view.price,
-            stop=view.price - min(distance, 0.5 * view.price),
-            annual_volatility=context.annual_volatility(view.volatility),
-        )
-        limits = view.limits
-        return smallest(
-            [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
-        )
+        stop = view.price - min(distance, 0.5 * view.price)
+        volatility = context.annual_volatility(view.volatility)
+        bet = Bet(context.spec, view.equity, view.price, stop, volatility)
+        return s.sizing.size(bet, Sized(view.limits.quantity, view.limits.bound), self._scale(view))
 
     def _scale(self, view: MarketView) -> float:
         return view.size_factor * (1.0 if view.risk_on else self._s.risk_off_size)

@@ -7,7 +7,7 @@ from pydantic import Field
 from core.settings import Bars, Multiple, Probability
 from strategies.handover import leave
 from strategies.policy import Decision, MarketView, Place, PolicyContext, PolicySettings
-from strategies.sizing import Sized, rules, smallest
+from strategies.sizing import Bet, Sized
 
 
 class MomentumSettings(PolicySettings):
@@ -94,20 +94,10 @@ class MomentumPolicy:
         context = self._context
         distance = context.risk.stop.distance(view.volatility)
         self.stop_distance = distance if view.risk_on else min(0.5, distance * self._s.risk_off_stop)
-        answers = rules(
-            self._s.sizing,
-            context.spec,
-            equity=view.equity,
-            entry=view.price,
-            stop=self.stop_price(side, view.price),
-            annual_volatility=context.annual_volatility(view.volatility),
-            win=win,
-            loss=loss,
-        )
-        limits = view.limits
-        sized = smallest(
-            [*(Sized(a.quantity * scale, a.bound) for a in answers), Sized(limits.quantity, limits.bound)]
-        )
+        stop = self.stop_price(side, view.price)
+        volatility = context.annual_volatility(view.volatility)
+        bet = Bet(context.spec, view.equity, view.price, stop, volatility, win, loss)
+        sized = self._s.sizing.size(bet, Sized(view.limits.quantity, view.limits.bound), scale)
         quantity = context.spec.floor_quantity(sized.quantity)
         short = context.spec.below_minimum(quantity, view.price)
         if short:

@@ -9,8 +9,9 @@ from pydantic import Field
 from core.kinds import Family
 from core.messages import REGIMES
 from core.settings import Multiple
+from strategies.contracts import ContractSpec
 from strategies.governor import RiskSettings
-from strategies.sizing import ContractSpec, SizingSettings
+from strategies.sizing import SizingSettings
 
 OrderKind = Literal["market", "limit", "stop"]
 """At once at what the market gives; at a price or better; at what the market gives once it is at a price."""

@@ -45,6 +45,7 @@ def kinds() -> Iterator[tuple[str, str, str]]:
     """Every kind that a config or a mapping may name: where it is written, its name, what it is."""
     from catalogs.imports.mapping import ImportMapping
     from engine.config import RunConfig
+    from strategies.sizing import SizingSettings
 
     for model, key, place in (
         (RunConfig, "bars", "bars"),
@@ -52,6 +53,7 @@ def kinds() -> Iterator[tuple[str, str, str]]:
         (RunConfig, "volatility", "volatility"),
         (RunConfig, "forecast", "forecast"),
         (RunConfig, "strategies", "strategies.NAME"),
+        (SizingSettings, "rules", "strategies.NAME.sizing.rules"),
         (ImportMapping, "table", "[[table]] of a mapping"),
     ):
         for member in members(model.model_fields[key].annotation):

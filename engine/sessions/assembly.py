@@ -24,7 +24,7 @@ from engine.sessions.settlement import account_currency, starting_cash
 from features.bars import ClockBars, ExternalBars
 from strategies import DeskConfig
 from strategies.account import Account, AccountTerms
-from strategies.sizing import ContractSpec
+from strategies.contracts import ContractSpec
 
 Mode = Literal["faithful", "replay", "live"]
 

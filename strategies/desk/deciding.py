@@ -11,6 +11,7 @@ from core import records
 from core.errors import PartError
 from core.journal import Journal
 from core.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
+from strategies.contracts import ContractSpec
 from strategies.desk.holding import Holding
 from strategies.desk.orders import OwnOrders
 from strategies.desk.venue import Venue
@@ -26,7 +27,7 @@ from strategies.policy import (
     PolicyContext,
     PolicySettings,
 )
-from strategies.sizing import ContractSpec, cap
+from strategies.sizing import cap
 
 _NAN = math.nan
 _SILENCE = BarState(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from strategies.contracts import ContractSpec
 from strategies.desk.orders import OwnOrder, OwnOrders
 from strategies.desk.protection import keep_stops
 from strategies.desk.refusals import triggers_at_once
@@ -11,7 +12,6 @@ from strategies.desk.venue import Venue
 from strategies.door import Passed
 from strategies.handover import close_out
 from strategies.policy import Cancel, Intent, Limits, Place
-from strategies.sizing import ContractSpec
 
 _TRIES = 3  # refused stops in a row until the position is closed instead
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from strategies import execution
+from strategies.contracts import ContractSpec
 from strategies.desk.refusals import Backoff, Refusals
 from strategies.desk.venue import Venue
 from strategies.door import Passed, admit
 from strategies.policy import Amend, Cancel, Intent, Limits, OrderKind, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 
 
 @dataclasses.dataclass(slots=True)

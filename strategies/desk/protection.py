@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from strategies.contracts import ContractSpec
 from strategies.policy import Amend, Cancel, Intent, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 
 
 def keep_stops(

@@ -8,8 +8,8 @@ from actors.guard import RunGuard
 from actors.trader import TraderConfig
 from core.journal import MemoryJournal
 from strategies.account import Account, AccountTerms
+from strategies.contracts import ContractSpec
 from strategies.governor import DrawdownGovernor
-from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import USDT, linear_perpetual
 
 

@@ -20,10 +20,10 @@ from core.records import Decision as Decided
 from core.records import EquityMark, Fill, Funding, Liquidation, Record, as_records
 from strategies import DeskConfig
 from strategies.account import Account, AccountTerms
+from strategies.contracts import ContractSpec
 from strategies.governor import DrawdownGovernor, RiskSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
-from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import (
     BTC,
     GRACE,

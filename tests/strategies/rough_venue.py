@@ -17,11 +17,11 @@ from actors.trader import Trader, TraderConfig
 from core.journal import MemoryJournal
 from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
 from strategies import DeskConfig
+from strategies.contracts import ContractSpec
 from strategies.governor import RiskSettings
 from strategies.handover import leave
 from strategies.momentum import MomentumSettings
 from strategies.policy import Amend, Cancel, Decision, Place
-from strategies.sizing import ContractSpec
 from tests.strategies.tiny_market import linear_perpetual
 
 SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, min_quantity=0.005, max_quantity=4.0, min_notional=5.0)

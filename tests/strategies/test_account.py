@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from strategies.account import Account, AccountTerms, Marks
-from strategies.sizing import ContractSpec
+from strategies.contracts import ContractSpec
 
 LINEAR = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3)
 INVERSE = ContractSpec(True, 1.0, 0.5, 1.0, 1, 0)

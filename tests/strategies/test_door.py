@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strategies.contracts import ContractSpec
 from strategies.door import admit
 from strategies.policy import Amend, Cancel, Limits, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 
 SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, min_quantity=0.001, min_notional=5.0)
 OPEN = Limits("active", True, 2.0, "exposure_cap", 10.0)

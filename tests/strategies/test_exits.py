@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 from nautilus_trader.model import BookType, CryptoPerpetual, Money, Price, Quantity
 
+from strategies.contracts import ContractSpec
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Decision, Place
-from strategies.sizing import ContractSpec, SizingSettings
+from strategies.sizing import SizingSettings
 from tests.strategies.tiny_market import (
     BTC,
     CHOP,

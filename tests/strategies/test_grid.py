@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from nautilus_trader.model import QuoteTick
 
+from strategies.contracts import ContractSpec
 from strategies.governor import RiskSettings
 from strategies.grid import GridSettings
 from strategies.policy import PolicyContext, WorkingOrder
-from strategies.sizing import ContractSpec, SizingSettings
+from strategies.sizing import SizingSettings
 from tests.strategies.tiny_market import (
     CHOP,
     START,

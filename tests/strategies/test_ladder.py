@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strategies.contracts import ContractSpec
 from strategies.ladder import Rung, build_ladder, requote
 from strategies.policy import Amend, Cancel, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 
 SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3)
 

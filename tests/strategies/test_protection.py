@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import records
+from strategies.contracts import ContractSpec
 from strategies.desk.protection import keep_stops
 from strategies.policy import Amend, Cancel, Decision, Place, WorkingOrder
-from strategies.sizing import ContractSpec
 from tests.strategies.rough_venue import RoughVenue
 
 SPEC = ContractSpec(False, 1.0, 0.1, 0.001, 1, 3, min_quantity=0.01, max_quantity=4.0, min_notional=5.0)

@@ -10,12 +10,13 @@ import pytest
 from core import records
 from core.records import schema
 from strategies import check_owners
+from strategies.contracts import ContractSpec
 from strategies.desk import Desk
 from strategies.governor import RiskSettings, StopSettings
 from strategies.grid import GridSettings
 from strategies.momentum import MomentumSettings
 from strategies.policy import Amend, Cancel, Decision, Place, PolicyContext
-from strategies.sizing import ContractSpec, SizingSettings
+from strategies.sizing import SizingSettings
 from tests.strategies.tiny_market import (
     CHOP,
     GRACE,

@@ -2,23 +2,17 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.sizing import (
-    ContractSpec,
-    Sized,
-    SizingSettings,
-    cap,
-    fixed_fractional,
-    fractional_kelly,
-    kelly_leverage,
-    rules,
-    smallest,
-    volatility_target,
-)
+from strategies.contracts import ContractSpec
+from strategies.sizing import Bet, Sized, SizingRule, SizingSettings, cap, smallest
+from strategies.sizing.fixed_fractional import fixed_fractional
+from strategies.sizing.kelly import fractional_kelly, kelly_leverage
+from strategies.sizing.volatility_target import volatility_target
 
 LINEAR = ContractSpec(
     False, 1.0, 0.1, 0.001, 1, 3, min_quantity=0.001, max_quantity=1_000.0, min_notional=5.0
@@ -105,21 +99,47 @@ def test_the_smallest_answer_binds_and_is_named():
         smallest([])
 
 
+MOST = Sized(100.0, "exposure_cap")
+
+
 def test_rules_speak_as_configured():
-    full = rules(
-        SizingSettings(risk_fraction=0.01, volatility_target=0.4, kelly_fraction=0.1),
-        LINEAR,
-        equity=10_000,
-        entry=50_000,
-        stop=49_000,
-        annual_volatility=0.8,
-        win=0.5,
-        loss=0.3,
+    full = SizingSettings(risk_fraction=0.01, volatility_target=0.4, kelly_fraction=0.1)
+    bet = Bet(LINEAR, 10_000, 50_000, 49_000, 0.8, win=0.5, loss=0.3)
+    assert [rule.kind for rule in full.speaking] == ["fixed_fractional", "volatility_target", "kelly"]
+    assert [rule.contracts(bet) for rule in full.speaking] == pytest.approx([0.1, 0.1, 0.375])
+    assert full.speaking[2].contracts(bet._replace(win=None, loss=None)) is None
+    none = full.model_copy(update=dict.fromkeys(("risk_fraction", "volatility_target", "kelly_fraction")))
+    assert none.size(bet, MOST) == MOST
+
+
+def test_the_smallest_of_rules_and_caps_binds_and_is_named():
+    bet = Bet(LINEAR, 10_000, 50_000, 49_000, 0.8, win=0.5, loss=0.3)
+    sizing = SizingSettings(risk_fraction=0.02, volatility_target=0.4, kelly_fraction=0.1)
+    assert sizing.size(bet, MOST) == (pytest.approx(0.1), "volatility_target")
+    # Governor and gate scale what rules say, not the caps.
+    assert sizing.size(bet, MOST, 0.5) == (pytest.approx(0.05), "volatility_target")
+    assert sizing.size(bet, Sized(0.08, "leverage"), 0.5) == (pytest.approx(0.05), "volatility_target")
+    assert sizing.size(bet, Sized(0.04, "leverage"), 0.5) == (0.04, "leverage")
+
+
+class OwnRule(SizingRule):
+    """Three hundredths of a contract: a rule of somebody's own."""
+
+    kind: Literal["tested"] = "tested"
+
+    def contracts(self, bet):
+        return 0.03
+
+
+def test_a_rule_of_ones_own_speaks_by_its_kind():
+    sizing = SizingSettings.model_validate(
+        {"volatility_target": None, "kelly_fraction": None, "rules": [{"kind": "tested"}, {"kind": "kelly"}]}
     )
-    assert [a.bound for a in full] == ["fixed_fractional", "volatility_target", "kelly"]
-    assert [a.quantity for a in full] == pytest.approx([0.1, 0.1, 0.375])
-    none = SizingSettings(risk_fraction=None, volatility_target=None)
-    assert rules(none, LINEAR, equity=1, entry=1, stop=0.9, annual_volatility=1) == []
+    assert [rule.kind for rule in sizing.speaking] == ["fixed_fractional", "tested", "kelly"]
+    bet = Bet(LINEAR, 10_000, 50_000, 49_000, 0.8)
+    assert sizing.size(bet, MOST) == (0.03, "tested")
+    with pytest.raises(ValueError, match="untested"):
+        SizingSettings.model_validate({"rules": [{"kind": "untested"}]})
 
 
 def test_caps_by_hand():
@@ -167,17 +187,8 @@ def test_minimums():
 @settings(max_examples=25, deadline=None)
 def test_more_equity_never_means_less_and_more_volatility_never_means_more(e, p, stop, vol, win, loss):
     def size(e, vol):
-        answers = rules(
-            SizingSettings(),
-            LINEAR,
-            equity=e,
-            entry=p,
-            stop=p * (1 - stop),
-            annual_volatility=vol,
-            win=win,
-            loss=loss,
-        )
-        return smallest([*answers, cap(LINEAR, e, p, 10, 2, None)]).quantity
+        bet = Bet(LINEAR, e, p, p * (1 - stop), vol, win, loss)
+        return SizingSettings().size(bet, cap(LINEAR, e, p, 10, 2, None)).quantity
 
     assert size(e * 2, vol) >= size(e, vol)
     assert size(e, vol * 2) <= size(e, vol)

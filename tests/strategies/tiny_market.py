@@ -39,8 +39,8 @@ from core.messages import BarState, Forecast, RegimeState, RiskState, Volatility
 from core.records import Decision, Fill
 from strategies import DeskConfig, PolicySettings
 from strategies.account import Account, AccountTerms
+from strategies.contracts import ContractSpec
 from strategies.governor import RiskSettings
-from strategies.sizing import ContractSpec
 from tests.tiny_engine import tiny_engine
 
 S = 10**9
