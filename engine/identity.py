@@ -18,7 +18,8 @@ from catalogs.reader import Stream
 from core import ROOMS
 from core.settings import Settings
 from engine.config import RunConfig
-from features.registry import Need, choose
+from features.names import choose
+from features.registry import Need
 
 _FOREVER = 4_102_444_800 * 10**9  # 2100-01-01: a bundle without a schedule stays valid until replaced
 _ROOMS = set(ROOMS) - {"catalogs", "actors", "engine"}  # where models and their features come from

@@ -2,8 +2,8 @@
 
 It keeps each stream's order book and bar statistics, and at every ``CLOSE`` record computes the chosen
 features from the last bars' statistics. All it remembers is in its state, so the events may be cut anywhere:
-inside a bar, inside a book update. A feature is a function of a window of finished bars and nothing else:
-causality is plain to see.
+inside a bar, inside a book update. A feature is a function of a window of finished bars and nothing else, a
+transform one of a window of a feature's values: causality is plain to see.
 """
 
 import dataclasses
@@ -20,7 +20,8 @@ from core.events import EVENT, EventKind
 from core.settings import format_time
 from core.table import FeatureTable
 from features.loop import CHANGED, MEMORY, SIGN, advance
-from features.registry import Chosen, Need, choose, schema_hash
+from features.names import Chosen, choose, computed, schema_hash
+from features.registry import Need
 from features.statistics import STATS, Stat
 
 LEVELS = 8_192
@@ -97,10 +98,19 @@ class FeatureKernel:
         self.series = tuple(series)
         self._chosen = [choose(name) for name in names]
         aliases = [s.alias for s in streams] + list(series)
-        self._own = np.array([self._index(c, aliases) for c in self._chosen], np.int64)
-        self._number = np.array([c.number for c in self._chosen], np.int64)
-        self._lookback = np.array([c.lookback for c in self._chosen], np.int64)
-        self._addresses = np.array([_address(c) for c in self._chosen], np.int64)
+        # Every column that is computed: the chosen ones, and what transforms among them are of.
+        self._computed = every = computed(self._chosen)
+        places = {c.name: i for i, c in enumerate(every)}
+        columns = [places[name] for name in names]
+        self._columns = None if columns == list(range(len(every))) else columns
+        self._kept = tuple(dict.fromkeys(c.of.name for c in every if c.of is not None))
+        self._own = np.array([self._index(c, aliases) for c in every], np.int64)
+        self._reads = np.array([self._kept.index(c.of.name) if c.of else -1 for c in every], np.int64)
+        keeps = [self._kept.index(c.name) if c.name in self._kept else -1 for c in every]
+        self._keeps = np.array(keeps, np.int64)
+        self._number = np.array([c.number for c in every], np.int64)
+        self._lookback = np.array([c.lookback for c in every], np.int64)
+        self._addresses = np.array([_address(c) for c in every], np.int64)
         self._scale = np.array([_ticks_per_unit(s.price_increment) for s in streams])
         self._quoted = np.array(["book" in s.feeds for s in streams])
         self._multiplier = np.array([s.contract.multiplier for s in streams])
@@ -133,8 +143,8 @@ class FeatureKernel:
         aliases = [s.alias for s in self.streams] + list(self.series)
         found: dict[str, set[Need]] = {s.alias: set() for s in self.streams}
         found[aliases[0]].add("price")
-        for chosen, own in zip(self._chosen, self._own, strict=True):
-            found.setdefault(aliases[own], set()).update(chosen.feature.needs)
+        for one, own in zip(self._computed, self._own, strict=True):
+            found.setdefault(aliases[own], set()).update(one.feature.needs)
         return found
 
     @property
@@ -163,6 +173,7 @@ class FeatureKernel:
             ),  # start of the open bar, then when each spread was last accrued
             "history": np.full((all_streams, capacity, STATS), np.nan),
             "filled": np.zeros(1, np.int64),
+            "past": np.full((len(self._kept), capacity, 1), np.nan),  # of what transforms are of
             "ranges": np.full((2, 3), np.nan),
             "moments": np.zeros((2, 3), np.int64),
         }
@@ -179,9 +190,11 @@ class FeatureKernel:
         """
         state = self.initial_state() if state is None else state
         ts = events["ts"][events["kind"] == _CLOSE]
-        values = np.empty((len(ts), len(self.names)))
+        values = np.empty((len(ts), len(self._computed)))
         quotes = np.empty((len(ts), len(QUOTE_COLUMNS)))
         self._advance(events, state, values, quotes)
+        if self._columns is not None:
+            values = np.ascontiguousarray(values[:, self._columns])
         return FeatureTable(np.ascontiguousarray(ts), self.names, values), quotes
 
     def step(self, state: State, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,12 +202,12 @@ class FeatureKernel:
 
         Raises ValueError where there is not exactly one ``CLOSE``; the state is then of no more use.
         """
-        values = np.empty((1, len(self.names)))
+        values = np.empty((1, len(self._computed)))
         quotes = np.empty((1, len(QUOTE_COLUMNS)))
         if self._advance(events, state, values, quotes) != 1:
             closes = np.count_nonzero(events["kind"] == _CLOSE)
             raise ValueError(f"step: the events close {closes} bars; give it one bar, or use run")
-        return values[0], quotes[0]
+        return values[0] if self._columns is None else values[0, self._columns], quotes[0]
 
     def _advance(self, events: np.ndarray, s: State, values: np.ndarray, quotes: np.ndarray) -> int:
         # A compiled feature cannot raise through the loop. Python hears of it by its hook alone, while the
@@ -212,17 +225,18 @@ class FeatureKernel:
         try:
             closed: int = advance(
                 events, s["keys"], s["sizes"], s["levels"], s["rows"], s["memory"], s["times"], s["history"],
-                s["filled"], s["ranges"], s["moments"], self._scale, self._quoted, self._multiplier,
-                self._inverse, self.window, self._addresses, self._own, self._number, self._lookback,
-                values, quotes,
+                s["filled"], s["past"], s["ranges"], s["moments"], self._scale, self._quoted,
+                self._multiplier, self._inverse, self.window, self._addresses, self._own, self._reads,
+                self._keeps, self._number, self._lookback, values, quotes,
             )  # fmt: skip
         finally:
             sys.unraisablehook = usual
         if raised:
-            (place, error), n = raised[0], len(self.names)
+            (place, error), n = raised[0], len(self._computed)
+            name = self._computed[place % n].name
             ts = events["ts"][events["kind"] == _CLOSE][place // n]
             raise ValueError(
-                f"feature {self.names[place % n]!r} failed at the bar that closes at {format_time(int(ts))}: "
+                f"feature {name!r} failed at the bar that closes at {format_time(int(ts))}: "
                 f"{type(error).__name__}: {error}; what is not known is NaN, a feature must not raise"
             )
         return closed
@@ -244,7 +258,7 @@ def _address(chosen: Chosen) -> int:
         If it cannot be compiled, with the compiler's reason.
     """
     try:
-        return int(chosen.feature.compiled.address)
+        return (chosen.transform or chosen.feature).compiled.address or 0
     except NumbaError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = next((line for line in lines if not line.startswith("Failed in nopython")), lines[0])

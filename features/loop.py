@@ -70,14 +70,17 @@ def _call(typing, address, own, traded, bar, number):
 
 @numba.njit(cache=True, error_model="numpy")
 def advance(
-    events, keys, sizes, counts, rows, memory, times, history, filled, ranges, moments,
-    scale, quoted, multiplier, inverse, window, addresses, own, number, lookback, values, quotes,
+    events, keys, sizes, counts, rows, memory, times, history, filled, past, ranges, moments,
+    scale, quoted, multiplier, inverse, window, addresses, own, reads, keeps, number, lookback,
+    values, quotes,
 ):  # fmt: skip
     """Apply ``events``; at each ``CLOSE`` write a row of features to ``values`` and of prices to ``quotes``.
 
     ``scale`` is each stream's ticks per unit of price, ``quoted`` whether it has a book, ``multiplier`` and
-    ``inverse`` its contract; ``addresses`` the features' machine code, each called
-    with the history of stream ``own`` and with its ``number``, once there are more than ``lookback`` bars.
+    ``inverse`` its contract; ``addresses`` the features' machine code, each called with the history of stream
+    ``own``, or with the ``past`` of what it is a transform of (row ``reads``, else -1), and its ``number``,
+    once there are more than ``lookback`` bars. What transforms are of is kept in ``past`` (row ``keeps``, or
+    -1).
     Returns the number of bars closed, or -1 where ``values`` has no row for one more.
     """
     streams = len(scale)
@@ -117,6 +120,9 @@ def advance(
                     for kept in range(window):  # element by element: slices cost seconds to compile
                         for c in range(history.shape[2]):
                             history[j, kept, c] = history[j, at - window + kept, c]
+                for j in range(past.shape[0]):
+                    for kept in range(window):
+                        past[j, kept, 0] = past[j, at - window + kept, 0]
                 at = window
             for j in range(history.shape[0]):
                 if j < streams:
@@ -137,8 +143,10 @@ def advance(
                 if at < lookback[f]:
                     values[bar, f] = np.nan
                 else:
-                    own_history = history[own[f]]
-                    values[bar, f] = _call(addresses[f], own_history, history[0], at, number[f])  # type: ignore[call-arg]
+                    read = history[own[f]] if reads[f] < 0 else past[reads[f]]
+                    values[bar, f] = _call(addresses[f], read, history[0], at, number[f])  # type: ignore[call-arg]
+                if keeps[f] >= 0:
+                    past[keeps[f], at, 0] = values[bar, f]
             quotes[bar, 0] = history[0, at, _PRICE]
             quotes[bar, 1] = history[0, at, _BID_STAT]
             quotes[bar, 2] = history[0, at, _ASK_STAT]

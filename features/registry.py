@@ -1,4 +1,4 @@
-"""The list of features: each declared once, with its definition, and chosen by name in a config.
+"""The list of features: each declared once, with all that is to be said of it.
 
 A declaration is a decorated function in one module of ``features/definitions``::
 
@@ -6,35 +6,30 @@ A declaration is a decorated function in one module of ``features/definitions``:
     def log_return(h, o, t, w):
         return log(h[t, Stat.PRICE] / h[t - w, Stat.PRICE])
 
-``{w}`` stands for an integer that a config writes out (``log_return_60``); ``@alias`` behind a name reads
-another stream or external series (``log_return_10@spot``). The function is compiled when a kernel first
-chooses it. It gets the stream's bar statistics ``h`` and those of the traded stream ``o`` (both ``(bars,
-STATS)``), the bar ``t`` and the window ``w``, and may read the bars ``t - w .. t``. It must not raise: what
-is unknown is NaN.
+``{w}`` stands for an integer that a config writes out (``log_return_60``); ``features/names.py`` says what
+else a name may be. The function is compiled when a kernel first chooses it. It gets the stream's bar
+statistics ``h`` and those of the traded stream ``o`` (both ``(bars, STATS)``), the bar ``t`` and the window
+``w``, and may read the bars ``t - w .. t``; ``features/window.py`` has sums and moments over them. It must
+not raise: what is unknown is NaN.
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import importlib
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Literal
+from typing import Literal
 
 import numba
 import numpy as np
 from numba import float64, int64
-
-from core.settings import shown
+from numba.core.ccallback import CFunc
 
 Need = Literal["price", "trades", "book", "depth", "ohlcv", "mark", "index", "funding", "series", "clock"]
 """What data a feature is made of: ``price`` any source, ``book`` the best levels, ``depth`` an L2 book."""
-
-_MOST = 100_000  # bars of statistics are kept in memory for the longest window
 
 SIGNATURE = float64(float64[:, ::1], float64[:, ::1], int64, int64)
 """Of a feature's function: statistics of its stream, of the traded stream, bar, window."""
@@ -55,44 +50,14 @@ class Feature:
     function: Callable[..., float]
 
     @functools.cached_property
-    def compiled(self) -> Any:
-        """The function as machine code, made when first asked for (one of ours once for all processes)."""
-        # The cache knows of a change in any module of ours, of another's in that of the function alone.
-        ours = self.function.__module__.startswith(_DEFINITIONS)
-        return numba.cfunc(SIGNATURE, cache=ours, error_model="numpy")(self.function)
+    def compiled(self) -> CFunc:
+        """The function as machine code, made when first asked for."""
+        return machine_code(self.function)
 
     @functools.cached_property
     def code(self) -> str:
-        """Sixteen hex digits over the function's source and that of the helpers and constants it names."""
-        return hashlib.sha256("\n".join(_sources(self.function, set())).encode()).hexdigest()[:16]
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """A feature as a config names it."""
-
-    name: str
-    feature: Feature
-    number: int  # the integer of its name, 0 without one
-    alias: str | None
-
-    @property
-    def lookback(self) -> int:
-        """Earlier bars it reads."""
-        return self.number if self.feature.window is None else self.feature.window
-
-    def describe(self) -> dict[str, Any]:
-        """Everything a model that was trained on the feature relies on."""
-        f = self.feature
-        return {
-            "name": self.name,
-            "unit": f.unit,
-            "window": self.lookback,
-            "definition": f.definition,
-            "code": f.code,
-            "source": f.source,
-            "needs": list(f.needs),
-        }
+        """Sixteen hex digits over its source."""
+        return code_of(self.function)
 
 
 _DEFINITIONS = "features.definitions"
@@ -149,35 +114,16 @@ def features() -> list[Feature]:
     return [_FEATURES[pattern] for pattern in sorted(_FEATURES)]
 
 
-def choose(name: str) -> Chosen:
-    """The feature that ``name`` means.
+def machine_code(function: Callable[..., float]) -> CFunc:
+    """A feature's or transform's function, compiled (one of ours once for all processes)."""
+    # The cache knows of a change in any module of ours, of another's in that of the function alone.
+    ours = function.__module__.startswith("features.")
+    return numba.cfunc(SIGNATURE, cache=ours, error_model="numpy")(function)
 
-    Raises
-    ------
-    ValueError
-        If there is none, with the nearest three; or its integer is too small or too large.
-    """
-    base, _, alias = name.partition("@")
-    for declared in features():
-        match = re.fullmatch(re.escape(declared.pattern).replace(r"\{w\}", r"(\d+)"), base)
-        if match is None:
-            continue
-        number = int(match[1][:20]) if match.groups() else 0
-        if match.groups() and not declared.least <= number <= _MOST:
-            raise ValueError(
-                f"feature {shown(name)}: its number must be at least {declared.least} and at most {_MOST:,}"
-            )
-        if declared.pair and not alias:
-            raise ValueError(f"feature {name!r} compares two streams: write {base}@<the other stream>")
-        return Chosen(name, declared, number, alias or None)
-    known = [f.pattern for f in features()]
-    plain = {re.sub(r"\{w\}", "", pattern): pattern for pattern in known}
-    near = difflib.get_close_matches(re.sub(r"\d+$", "", base), plain, n=3, cutoff=0.0)
-    hint = ", ".join(plain[match] for match in near)
-    note = " ({w} is a number)" if "{w}" in hint else ""
-    raise ValueError(
-        f"no feature {shown(name)}; nearest: {hint}{note}; `beaufort features --list` shows them all"
-    )
+
+def code_of(function: Callable[..., float]) -> str:
+    """Sixteen hex digits over a function's source and that of the helpers and constants it names."""
+    return hashlib.sha256("\n".join(_sources(function, set())).encode()).hexdigest()[:16]
 
 
 def _sources(function: Callable[..., float], seen: set[Callable[..., float]]) -> list[str]:
@@ -197,9 +143,3 @@ def _sources(function: Callable[..., float], seen: set[Callable[..., float]]) ->
         elif isinstance(value, FunctionType) and value not in seen:
             found += _sources(value, seen)
     return found
-
-
-def schema_hash(chosen: list[Chosen], bars: dict[str, Any]) -> str:
-    """sha256 over names, definitions, code and bars: equal where models may be exchanged."""
-    text = repr([sorted(c.describe().items()) for c in chosen]) + repr(sorted(bars.items()))
-    return hashlib.sha256(text.encode()).hexdigest()

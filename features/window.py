@@ -78,12 +78,14 @@ def lagged(h, column, t, w):
 
 @numba.njit(cache=True, error_model="numpy")
 def deviation(h, column, t, w):
-    """Standard deviation over a window about its own mean, divided by ``w``."""
+    """Standard deviation over a window, that of a population; exactly 0 where all are equal."""
     centre = mean(h, column, t, w)
     found = 0.0
+    equal = True
     for i in range(t - w + 1, t + 1):
         found += (h[i, column] - centre) * (h[i, column] - centre)
-    return sqrt(found / w)
+        equal = equal and h[i, column] == h[t, column]
+    return 0.0 if equal else sqrt(found / w)  # a mean of equals need not be one of them, as floats
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -7,6 +7,7 @@ from typing import Any
 from core.kinds import members, tags
 from core.settings import Settings
 from features.registry import features
+from features.transforms import TRANSFORMS
 
 
 def schema(model: type[Settings]) -> dict[str, Any]:
@@ -76,12 +77,22 @@ def list_kinds() -> str:
 
 def list_features() -> str:
     """Every feature as the terminal shows it: what it is, its unit, window and needs."""
-    lines = ["{w} in a name stands for a number. NAME@ALIAS reads another stream or series.", ""]
+    lines = [
+        "{w} in a name stands for a number. NAME@ALIAS reads another stream or series.",
+        "The transforms at the end are of any FEATURE, also of one that is transformed already.",
+        "",
+    ]
     for feature in features():
         lines += [
             f"{feature.pattern}{'@ALIAS' if feature.pair or 'series' in feature.needs else ''}",
             f"  {feature.definition}" + (f" ({feature.source})" if feature.source else ""),
             f"  unit: {feature.unit}; window: {'{w}' if feature.window is None else feature.window} bars; "
             f"needs: {', '.join(feature.needs)}",
+        ]
+    for name, transform in sorted(TRANSFORMS.items()):
+        lines += [
+            f"{name}(FEATURE, {{w}})",
+            f"  {transform.definition}" + (f" ({transform.source})" if transform.source else ""),
+            f"  unit: {transform.unit or 'that of x'}; needs: what x needs",
         ]
     return "\n".join(lines)

@@ -27,7 +27,8 @@ from core.settings import (
 )
 from engine.config.reading import load_settings, settings_from, to_toml
 from features.bars import BarSpec, ExternalBars
-from features.registry import Need, choose
+from features.names import choose
+from features.registry import Need
 from regimes import RegimeSettings
 from strategies import PolicySettings
 from strategies.forecasters import ForecastSettings

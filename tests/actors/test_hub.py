@@ -50,6 +50,8 @@ FEATURES = (
     "book_imbalance_5",
     "basis@spot",
     "series_value@oi",
+    "zscore(average(signed_volume_1, 3), 5)",
+    "rank(basis@spot, 8)",
 )
 
 

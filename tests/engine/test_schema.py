@@ -15,6 +15,7 @@ from engine.cli import main
 from engine.config import RunConfig, load_config, settings_from
 from engine.config.schema import kinds, schema, tables
 from features.registry import features
+from features.transforms import TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
 FREE = {"where", "bid", "ask", "buy", "sell"}
@@ -75,6 +76,9 @@ def test_kinds_and_features_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     for feature in features():
         assert f"\n{feature.pattern}" in told
         assert feature.definition in told
+    for name, transform in TRANSFORMS.items():
+        assert f"\n{name}(FEATURE, {{w}})" in told
+        assert transform.definition in told
     assert main(["features"]) == 2
 
 

@@ -30,7 +30,7 @@ from engine.research.training import train, windows
 from engine.sessions.assembly import assemble
 from engine.sessions.backtest import play
 from features import kernel
-from features.registry import choose
+from features.names import choose
 from strategies.forecasters import logistic
 
 SCHEDULE = ("train.schedule={window='10m', step='4m'}",)

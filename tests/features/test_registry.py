@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from features.kernel import FeatureKernel, StreamSpec
-from features.registry import Chosen, choose, feature, features, schema_hash
+from features.names import Chosen, choose, schema_hash
+from features.registry import feature, features
 
 TRADES = StreamSpec("perp", 0.1, frozenset(("trades", "ohlcv")))
 BOOK = StreamSpec("perp", 0.1, frozenset(("book", "depth")))

@@ -50,6 +50,15 @@ def test_what_one_bar_does_not_know_no_window_with_it_knows(history: np.ndarray,
     assert unknown == expected
 
 
+def test_equal_values_do_not_deviate() -> None:
+    # Three tenths do not have a tenth for their mean, as floats.
+    tenths = np.full((3, 1), 0.1)
+    assert tenths.mean() != 0.1
+    assert window.deviation(tenths, 0, 2, 3) == 0.0
+    tenths[1, 0] = math.nan
+    assert math.isnan(window.deviation(tenths, 0, 2, 3))
+
+
 def test_extremes_of_nothing_known_are_infinite(history: np.ndarray) -> None:
     history[:, 1] = math.nan
     assert window.highest(history, 1, 9, 5) == -math.inf
