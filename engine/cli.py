@@ -22,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 found problems, 2 a mistake to mend, 130
     interrupted)."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # what cannot be shown fails nothing; a log follows a long work line by line
+        if isinstance(stream, io.TextIOWrapper):  # what cannot be shown fails nothing; logs grow by the line
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     parser = _parser()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
