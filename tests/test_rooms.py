@@ -1,5 +1,6 @@
 """The walls of the house: what a room loads, and that every list of rooms is the one list."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -41,3 +42,14 @@ def test_every_list_of_rooms_is_the_same() -> None:
     assert sorted(" | ".join(layers).split(" | ")) == sorted(ROOMS)
     pure = project["importlinter"]["contracts"][1]["source_modules"]
     assert pure == PURE
+
+
+def test_the_runtime_of_networks_reports_to_nobody(tmp_path: Path) -> None:
+    # Where it does, it keeps what it is to send below the home folder.
+    script = "import learners.onnx_window, onnxruntime; onnxruntime.get_available_providers()"
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env=env)
+    assert not [
+        path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or path.name == "Microsoft"
+    ]
