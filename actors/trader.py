@@ -6,8 +6,6 @@ mode has one.
 
 import dataclasses
 import json
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -28,6 +26,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
+from actors.outbox import Outbox
 from core.messages import BarState
 from core.records import LIQUIDATION
 from strategies.account import Account, Liquidation
@@ -54,11 +53,8 @@ class TraderConfig:
         Told of every fill; it says what each cost.
     currency : Currency
         Of Nautilus's account, which need not be the settlement currency (``engine/sessions/settlement.py``).
-    latency : int
-        Nanoseconds that commands take to the venue of a backtest, 0 elsewhere.
-    holes : sequence of (int, int)
-        In a backtest, the stretches without a price: what would arrive between the last price before one and
-        the first after it (ns) is handed to the venue at the latter.
+    latency, holes
+        See ``Outbox``.
     flatten_on_stop : bool
         Whether a stop cancels every order and closes the position at market, instead of leaving the position
         with its protective stop.
@@ -95,8 +91,8 @@ class Trader:
     desks : dict of str to Desk
     refusals : dict of str to str
         By order id, why the order or the last change of it was refused, in the venue's words.
-    held : dict of str to int
-        How long (ns) a hole kept an order from the venue, by its id: -1 where it has not come there yet.
+    outbox : Outbox
+        What is on its way to the venue.
     """
 
     def __init__(self, host: Strategy, config: TraderConfig, watch: Callable[[_Timer], _Timer]) -> None:
@@ -110,13 +106,8 @@ class Trader:
         self._filled: Desk | None = None  # whose order was filled last
         self._settling: dict[str, int] = {}  # by desk, when it was last told to wait for the end of a moment
         self._priced = False
-        self._due = 0  # when the last commands reach the venue
         self._surrendered = False
-        self.held: dict[str, int] = {}
-        self._starts = [start for start, _ in config.holes]
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # when to be sent, and how
-        self._unsent: dict[str, Any] = {}  # orders among them, by id
-        self._release = watch(lambda _event: self._send_due())
+        self.outbox = Outbox(host, config.latency, config.holes, watch)
 
     # -- life cycle ------------------------------------------------------------------------------------------
 
@@ -214,10 +205,7 @@ class Trader:
         key = str(order.client_order_id)
         self._desk_of[key] = desk
         desk.orders.sent(key, wanted, capped=reduces)
-        self._unsent[key] = order
-        self._send(lambda: self._submit(key))
-        if key in self._unsent:
-            self.held[key] = -1
+        self.outbox.submit(order)
 
     def _reduces(self, desk: Desk, wanted: Place) -> bool:
         """Whether the venue is told that an order only reduces.
@@ -263,15 +251,11 @@ class Trader:
             else:
                 self._host.modify_order(name, quantity=total, price=level)
 
-        self._send(change)
+        self.outbox.send(change)
 
     def cancel(self, order_id: str) -> None:
         """Have an order cancelled: at once where the venue has it, for that needs no price."""
-        if order_id in self._unsent:
-            self._send(lambda: self._host.cancel_order(ClientOrderId(order_id)))
-        else:
-            self._arrive()
-            self._host.cancel_order(ClientOrderId(order_id))
+        self.outbox.cancel(order_id)
 
     def settle(self, desk: Desk) -> None:
         """Have the desk protect its position once all that happens at this moment has been heard."""
@@ -302,63 +286,6 @@ class Trader:
         free = None if account is None else account.balance_free(self._c.currency)
         return 0.0 if free is None else max(0.0, free.as_double() + float(self._c.account.ahead))
 
-    def unsent(self) -> list[Any]:
-        """The orders that no price was left for: the venue never heard of them."""
-        return list(self._unsent.values())
-
-    def _submit(self, key: str) -> None:
-        order = self._unsent.pop(key)
-        if key in self.held:
-            self.held[key] = self._host.clock.timestamp_ns() - order.ts_init
-        self._host.submit_order(order)
-
-    def _send(self, command: Callable[[], None]) -> None:
-        """Hand a command to the venue: now, or where that would meet no price, when the next one is known.
-
-        They arrive in the order in which they were sent.
-        """
-        now = self._host.clock.timestamp_ns()
-        at = self._sending(now)
-        if at == now:
-            self._send_due()  # a hole that ends at this very moment
-            self._arrive()
-            command()
-            return
-        if at < _NEVER and (not self._waiting or self._waiting[-1][0] != at):
-            self._host.clock.set_time_alert_ns(f"hole-{at}", at, callback=self._release)
-        self._waiting.append((at, command))
-
-    def _sending(self, now: int) -> int:
-        """When to hand over what is sent now, so that a price stands where it arrives."""
-        at = now
-        while True:
-            arrival = at + self._c.latency
-            hole = bisect_left(self._starts, arrival) - 1
-            over = self._c.holes[hole][1] if hole >= 0 else 0
-            # At its end the price is known only once everything of that moment has been heard.
-            if arrival > over or at >= over:
-                return at
-            at = over
-
-    def _send_due(self) -> None:
-        now = self._host.clock.timestamp_ns()
-        while self._waiting and self._waiting[0][0] <= now:
-            self._arrive()
-            self._waiting.popleft()[1]()
-
-    def _arrive(self) -> None:
-        """Have a timer stand where commands sent now reach the venue.
-
-        The backtest engine looks for arrived commands only where an event or a timer is: without this they
-        would meet the book as the next event leaves it, however much later that comes.
-        """
-        if not self._c.latency:
-            return
-        due = self._host.clock.timestamp_ns() + self._c.latency
-        if due != self._due:
-            self._due = due
-            self._host.clock.set_time_alert_ns(f"arrival-{due}", due, callback=_nothing)
-
     def surrender(self, ts: int, ended: Liquidation) -> None:
         """The venue takes over what the desks hold at ``ts`` (ns): their books end at ``ended.price``.
 
@@ -380,7 +307,7 @@ class Trader:
                 quantity = Quantity(piece, self._c.instrument.size_precision)
                 tags = [LIQUIDATION, LIQUIDATION]
                 order = make(self._iid, side, quantity, reduce_only=True, tags=tags)
-                self._send(partial(self._host.submit_order, order))
+                self.outbox.send(partial(self._host.submit_order, order))
 
     # -- what the venue says ---------------------------------------------------------------------------------
 
@@ -429,7 +356,6 @@ class Trader:
 
 
 _REFUSALS = ("OrderDenied", "OrderRejected", "OrderModifyRejected", "OrderCancelRejected")
-_NEVER = 2**63 - 1
 _MOVES = ("PositionOpened", "PositionChanged", "PositionClosed")
 
 
@@ -448,7 +374,3 @@ def _wish_of(order: Any) -> Place:
         "market" if price is None else kind,
         "ioc" if order.time_in_force is TimeInForce.IOC else "gtc",
     )
-
-
-def _nothing(_event: Any) -> None:
-    pass

@@ -29,9 +29,9 @@ def order_records(cache: Cache, trader: Trader) -> list[Order]:
             order.status.name.lower(),
             str(order.tags[0]),
             trader.refusals.get(str(order.client_order_id), ""),
-            trader.held.get(str(order.client_order_id), 0),
+            trader.outbox.held.get(str(order.client_order_id), 0),
         )
-        for order in (*cache.orders(), *trader.unsent())
+        for order in (*cache.orders(), *trader.outbox.unsent())
     ]
     return sorted(orders, key=lambda order: (order.ts, order.client_order_id))
 

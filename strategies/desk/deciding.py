@@ -1,21 +1,18 @@
 """Deciding: at every bar the policy is asked, and what it wants passes the door and is written down."""
 
-import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from core import records
 from core.errors import PartError
-from core.journal import Journal
-from core.messages import REGIMES, BarState, Forecast, RegimeState, RiskState, VolatilityState
-from strategies.contracts import ContractSpec
+from core.messages import BarState, Forecast, RegimeState, RiskState, VolatilityState
+from strategies.desk.config import DeskConfig
 from strategies.desk.holding import Holding
 from strategies.desk.orders import OwnOrders
+from strategies.desk.recording import DeskRecords
 from strategies.desk.venue import Venue
-from strategies.governor import RiskSettings
 from strategies.handover import CLOSED, close_out, leave, only_reduce, stand_down, why_not
 from strategies.policy import (
     Cancel,
@@ -25,7 +22,6 @@ from strategies.policy import (
     MarketView,
     Place,
     PolicyContext,
-    PolicySettings,
 )
 from strategies.sizing import cap
 
@@ -44,49 +40,6 @@ _SILENCE = BarState(
     RiskState("halted", 0.0, _NAN, 0.0),
 )
 """Before the first bar."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DeskConfig:
-    """What a desk needs.
-
-    Parameters
-    ----------
-    name : str
-        In records and order tags.
-    settings : PolicySettings
-    instrument : str
-        Name in records.
-    spec : ContractSpec
-        Of the traded instrument.
-    risk : RiskSettings
-        Limits common to all strategies.
-    bars_per_year, horizon
-        Measured bars a year and the bars a volatility forecast covers, to annualise it.
-    maker_fee : float
-        Fraction of notional.
-    features : tuple of str
-        Names of the features of a ``BarState``.
-    trade_from : int
-        Bars up to this time (ns) warm up the policy: nothing is decided or recorded.
-    journal : Journal
-        Receives a ``Decision`` a bar, and every ``Fill``.
-    bundle_at : callable
-        From a bar's ``ts`` to the name of the valid model bundle, ``""`` if there is none.
-    """
-
-    name: str
-    settings: PolicySettings
-    instrument: str
-    spec: ContractSpec
-    risk: RiskSettings
-    bars_per_year: float
-    horizon: int
-    maker_fee: float
-    features: tuple[str, ...]
-    trade_from: int
-    journal: Journal
-    bundle_at: Callable[[int], str]
 
 
 class Desk:
@@ -116,6 +69,7 @@ class Desk:
         self._spec, self._venue = config.spec, venue
         self.orders = OwnOrders(self, venue, config.spec)
         self.holding = Holding(self, self.orders, venue, config.spec, config.risk.stop.fraction, self._ask)
+        self._records = DeskRecords(config)
         self._labels = config.settings.labels
         self._flattens = config.settings.on_leave == "flatten"
         self._bar = _SILENCE
@@ -259,33 +213,7 @@ class Desk:
             notes.clear()
         ids = ",".join(between)
         between.clear()
-        trend, chop, stress = view.posterior
-        self.config.journal.write(
-            records.Decision(
-                view.ts,
-                self.name,
-                self.config.instrument,
-                REGIMES[view.regime] if view.regime >= 0 else "none",
-                trend,
-                chop,
-                stress,
-                view.volatility,
-                view.risk_on,
-                view.p_up,
-                view.p_down,
-                digest,
-                view.permit,
-                view.size_factor,
-                action,
-                reason,
-                size,
-                bound,
-                view.position,
-                view.price,
-                ids,
-                self.config.bundle_at(view.ts),
-            )
-        )
+        self._records.decision(view, Decision(action, reason, intents, size, bound), digest, ids)
 
     def _dust(self, bound: str) -> str:
         if bound != "dust":
@@ -331,36 +259,17 @@ class Desk:
         """``quantity`` contracts of an order were filled at ``price``; a ``fee`` paid is negative."""
         side = self.holding.on_filled(key, ts, quantity, price)
         if side:
-            self._record_fill(ts, key, side, quantity, price, fee, maker, self._bar.price)
+            mid = self._bar.price
+            self._records.fill(self._bar, ts, key, side * quantity, price, fee, maker=maker, mid=mid)
 
     def surrender(self, ts: int, price: float, charge: float) -> None:
         """The venue takes the position over at ``price``, for ``charge`` (negative): no order stands any
         more."""
         self.orders.send([Cancel(key) for key, _ in self.orders])
         if self.position or charge:
-            side = -1 if self.position > 0 else 1
-            self._record_fill(ts, records.LIQUIDATION, side, abs(self.position), price, charge, False, _NAN)
+            key, closing = records.LIQUIDATION, -self.position
+            self._records.fill(self._bar, ts, key, closing, price, charge, maker=False, mid=_NAN)
         self.holding.position, self.holding.entry = 0.0, _NAN
-
-    def _record_fill(
-        self,
-        ts: int,
-        key: str,
-        side: int,
-        quantity: float,
-        price: float,
-        fee: float,
-        maker: bool,
-        mid: float,
-    ) -> None:
-        label, risk_on = self._bar.regime.label, self._bar.volatility.risk_on
-        regime = REGIMES[label] if label >= 0 else "none"
-        instrument = self.config.instrument
-        self.config.journal.write(
-            records.Fill(
-                ts, key, self.name, instrument, side, quantity, price, fee, maker, mid, regime, risk_on
-            )
-        )
 
 
 def _contracts(intents: tuple[Intent, ...]) -> float:

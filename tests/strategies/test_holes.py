@@ -85,7 +85,7 @@ def test_a_market_order_waits_for_the_first_price_after_a_hole(holes, at, price)
     assert fills(played) == [(at, 1, 1.0, pytest.approx(price))]
     order = played.orders[0]  # after it comes the stop
     waited = at - LATENCY - close(3)
-    assert played.trader.held == ({str(order.client_order_id): waited} if waited else {})
+    assert played.trader.outbox.held == ({str(order.client_order_id): waited} if waited else {})
 
 
 def test_what_would_arrive_in_a_hole_waits_though_it_was_sent_before():
@@ -124,7 +124,7 @@ def test_nothing_fills_after_the_last_price():
     played, policy = run({1: BUY, 3: (Place("exit", -1, 1.0, reduce_only=True),)}, (end,), until=HOLE[0])
     assert fills(played) == [(close(1) + LATENCY, 1, 1.0, pytest.approx(100.0 + HALF_SPREAD))]
     assert played.net == 1.0
-    (order,) = played.trader.unsent()
+    (order,) = played.trader.outbox.unsent()
     assert order.status.name == "INITIALIZED"
-    assert played.trader.held == {str(order.client_order_id): -1}
+    assert played.trader.outbox.held == {str(order.client_order_id): -1}
     assert [o.pending for o in policy.seen[-1] if o.role == "exit"] == [True]
