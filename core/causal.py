@@ -10,6 +10,7 @@ on each:
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -139,11 +140,18 @@ class Chain(Params):
             raise ValueError(
                 f"chain: second filter reads {sorted(missing)}, first offers {list(self.first.outputs)}"
             )
+
+    @functools.cached_property
+    def _columns(self) -> slice | list[int]:
+        """What the second reads of the first."""
         columns = [self.first.outputs.index(name) for name in self.second.inputs]
         together = columns == list(range(columns[0], columns[-1] + 1))
-        object.__setattr__(self, "_columns", slice(columns[0], columns[-1] + 1) if together else columns)
-        keys = ([(f"{i}.{k}", k) for k in f.initial_state()] for i, f in enumerate((self.first, self.second)))
-        object.__setattr__(self, "_keys", tuple(keys))
+        return slice(columns[0], columns[-1] + 1) if together else columns
+
+    @functools.cached_property
+    def _keys(self) -> list[list[tuple[str, str]]]:
+        """For each of the two, its entries' names in the state of both and its own."""
+        return [[(f"{i}.{k}", k) for k in f.initial_state()] for i, f in enumerate((self.first, self.second))]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -163,17 +171,17 @@ class Chain(Params):
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
         first, second = self._split(state)
         a = self.first.step(first, x)
-        return np.concatenate((a, self.second.step(second, a[self._columns])))  # type: ignore[attr-defined]
+        return np.concatenate((a, self.second.step(second, a[self._columns])))
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
         state = self.initial_state() if state is None else state
         first, second = self._split(state)
         a = self.first.run(xs, first)
-        return np.concatenate((a, self.second.run(a[:, self._columns], second)), axis=1)  # type: ignore[attr-defined,index]
+        return np.concatenate((a, self.second.run(a[:, self._columns], second)), axis=1)
 
     def _split(self, state: State) -> Iterator[State]:
         # The arrays are shared with ``state``, so in-place changes reach it: a filter never rebinds an entry.
-        return ({own: state[key] for key, own in keys} for keys in self._keys)  # type: ignore[attr-defined]
+        return ({own: state[key] for key, own in keys} for keys in self._keys)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ transform one of a window of a feature's values: causality is plain to see.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class FeatureKernel:
         names: Sequence[str],
         streams: Sequence[StreamSpec],
         series: Sequence[str] = (),
-        bars: dict[str, Any] | None = None,
+        bars: Mapping[str, object] | None = None,
     ) -> None:
         if len(set(names)) != len(names):
             raise ValueError(
@@ -215,7 +215,7 @@ class FeatureKernel:
         values.fill(_UNWRITTEN)
         raised: list[tuple[int, BaseException | None]] = []
 
-        def note(unraisable: Any) -> None:
+        def note(unraisable: "sys.UnraisableHookArgs") -> None:
             if "numba" not in str(unraisable.object):
                 usual(unraisable)
             elif not raised:

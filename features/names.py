@@ -138,7 +138,7 @@ def computed(chosen: Sequence[Chosen]) -> list[Chosen]:
     return list(found.values())
 
 
-def schema_hash(chosen: Sequence[Chosen], bars: Mapping[str, Any]) -> str:
+def schema_hash(chosen: Sequence[Chosen], bars: Mapping[str, object]) -> str:
     """sha256 over names, definitions, code and bars: equal where models may be exchanged."""
     text = repr([sorted(c.describe().items()) for c in chosen]) + repr(sorted(bars.items()))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -42,6 +42,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         'features=["log_return_10@spot", "basis@spot", "book_imbalance_5@spot", "trade_imbalance_30@spot"]',
     ),
     "volume with spot": ("bars={kind='volume', size=0.5}", SPOT, 'features=["basis@spot"]'),
+    "transforms": (
+        SPOT,
+        'features=["rank(spread, 50)"]',
+        'forecast.features=["log_return_10", "zscore(book_imbalance_5, 60)", "ema(log_return_1@spot, 10)"]',
+    ),
     "slow values": (
         "data.series.oi=open_interest/BTCUSDT-PERP.SIM",
         "data.streams.perp.index=true",
