@@ -6,7 +6,7 @@ of every component at every event: each costs a replay three per cent.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from nautilus_trader.model import StrategyId
@@ -15,11 +15,11 @@ from nautilus_trader.trading import Strategy
 from actors.governor import GovernorConfig, RiskGovernor
 from actors.guard import RunGuard
 from actors.trader import Trader, TraderConfig
-from core.messages import BarState, Forecast, RegimeState, VolatilityState
+from core.messages import STAGES, BarState
 from strategies.account import Marks
 
 _NAME = StrategyId("Beaufort-001")
-_SILENT = Forecast(math.nan, math.nan)
+_KNOWN = ("regime", "volatility", "forecast")  # what a bar's message has fields for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,7 @@ class Conductor(Strategy):
         ts: int,
         features: np.ndarray,
         quote: list[float],
-        regime: list[float],
-        volatility: list[float],
-        forecast: list[float] | None,
+        said: Mapping[str, list[float]],
     ) -> None:
         """Have the bar judged and traded, and tell everyone.
 
@@ -82,22 +80,18 @@ class Conductor(Strategy):
         features : float64 array
         quote : list of float
             ``features.kernel.QUOTE_COLUMNS``.
-        regime : list of float
-            ``p_trend, p_chop, p_stress, regime``, NaN while silent.
-        volatility : list of float
-            ``volatility, bar_volatility, risk_on``; silence means risk off.
-        forecast : list of float or None
-            ``p_up, p_down``; None where nothing forecasts.
+        said : mapping of str to list of float
+            The outputs of every stage there is, in the order of ``core.messages.STAGES``; NaN while silent.
         """
         price, bid, ask, mark, first, low, high, low_age, high_age = quote
-        trend, chop, stress, label = regime
-        expected, expected_bar, risk_on = volatility
-        said = RegimeState(int(label) if label == label else -1, (trend, chop, stress))
-        gate = VolatilityState(expected, expected_bar, risk_on == 1.0)
-        hoped = _SILENT if forecast is None else Forecast(*forecast)
+        messages = {
+            stage.name: stage.message(said.get(stage.name) or [math.nan] * len(stage.outputs))
+            for stage in STAGES
+        }
+        regime, volatility, forecast = (messages.pop(name) for name in _KNOWN)
         marks = Marks(mark, first, low, high, ts - int(low_age), ts - int(high_age))
-        risk = self.governor.judge(ts, price, marks, said, gate)
-        bar = BarState(ts, features, price, bid, ask, low, high, said, gate, hoped, risk)
+        risk = self.governor.judge(ts, price, marks, regime, volatility)
+        bar = BarState(ts, features, price, bid, ask, low, high, regime, volatility, forecast, risk, messages)
         self.trader.on_bar(bar)
         self.publish_message("bar", bar)
         if self._on_bar_closed is not None:

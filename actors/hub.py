@@ -1,7 +1,7 @@
 """The feature hub: the one consumer of every raw stream, in backtest and live.
 
 Per tick it reads the fields and appends one packed record; per bar it hands the records to the compiled
-kernel, steps the stages (regime, volatility, forecast) and publishes a ``BarState``. Nautilus runs handlers
+kernel, steps the stages and publishes a ``BarState``. Nautilus runs handlers
 of equal priority in an order that differs between processes, so nothing else may subscribe to raw data:
 everything downstream is called by the hub, in a fixed order.
 """
@@ -56,7 +56,7 @@ class HubConfig(ConductorConfig):
     streams : tuple of HubStream
     bars : BarSpec
     stages : mapping of str to Online
-        ``regime``, ``volatility`` and, unless nothing forecasts, ``forecast``.
+        Every stage there is (see ``core.messages.STAGES``).
     series : mapping of str to (int64 array, float64 array)
         Recorded external series by name, ``ts_init`` (ascending, ns) and value.
     record : callable, optional
@@ -98,8 +98,6 @@ class FeatureHub(Conductor):
         self._closes = config.bars.closes(config.kernel.streams[0].contract)
         self.counted = self._closes.initial_state()
         self.stages = config.stages
-        self._regime, self._volatility = config.stages["regime"], config.stages["volatility"]
-        self._forecast = config.stages.get("forecast")
         self.started = 0
         self.late = 0
         self._closed = 0
@@ -297,14 +295,11 @@ class FeatureHub(Conductor):
         """Close the bar that ends at ``t1``: compute its features, hear the stages, tell everyone."""
         c = self._c
         values, quote = c.kernel.step(self.memory, self._cut(t1))
-        forecast = self._forecast
         self.conduct(
             t1,
             values,
             quote.tolist(),
-            self._regime.step(t1, values).tolist(),
-            self._volatility.step(t1, values).tolist(),
-            None if forecast is None else forecast.step(t1, values).tolist(),
+            {name: stage.step(t1, values).tolist() for name, stage in c.stages.items()},
         )
 
     def _cut(self, t1: int) -> np.ndarray:

@@ -6,7 +6,7 @@ the same decisions as a faithful one.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,7 @@ class Recording:
     ts: np.ndarray
     features: np.ndarray  # (n, number of features)
     quotes: np.ndarray  # (n, 9): features.kernel.QUOTE_COLUMNS
-    regime: np.ndarray  # (n, 4): the outputs of the regime stage
-    volatility: np.ndarray  # (n, 3)
-    forecast: np.ndarray | None  # (n, 2)
+    said: Mapping[str, np.ndarray]  # for each stage there is (n, number of its outputs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,13 +79,11 @@ def _rows(r: Recording) -> Iterator[tuple[Any, ...]]:
     """The arguments of ``conduct``."""
     for lo in range(0, len(r.ts), _BLOCK):
         block = slice(lo, lo + _BLOCK)
-        times = r.ts[block].tolist()
+        said = zip(*(rows[block].tolist() for rows in r.said.values()), strict=True)
         yield from zip(
-            times,
+            r.ts[block].tolist(),
             r.features[block],
             r.quotes[block].tolist(),
-            r.regime[block].tolist(),
-            r.volatility[block].tolist(),
-            [None] * len(times) if r.forecast is None else r.forecast[block].tolist(),
+            (dict(zip(r.said, rows, strict=True)) for rows in said),
             strict=True,
         )

@@ -1,10 +1,12 @@
-"""What is said on the message bus: one ``BarState`` for every closed bar (topic ``bar``), and slow series.
+"""What is said on the message bus: one ``BarState`` for every closed bar (topic ``bar``), and slow series;
+and the stages whose words it carries.
 
 One message carries the whole bar, because every component more, and every topic more, is felt at each tick.
 All are immutable.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -18,6 +20,12 @@ class RegimeState(NamedTuple):
     label: int
     posterior: tuple[float, ...]  # filtered probabilities in the order of REGIMES
 
+    @classmethod
+    def of(cls, row: list[float]) -> Self:
+        """What a row of the stage's outputs means."""
+        *posterior, label = row
+        return cls(int(label) if label == label else -1, tuple(posterior))
+
 
 class VolatilityState(NamedTuple):
     """NaN and risk-off while no model is valid."""
@@ -26,12 +34,40 @@ class VolatilityState(NamedTuple):
     bar_volatility: float  # the same for the next bar
     risk_on: bool
 
+    @classmethod
+    def of(cls, row: list[float]) -> Self:
+        """What a row of the stage's outputs means; silence is risk off."""
+        volatility, bar_volatility, risk_on = row
+        return cls(volatility, bar_volatility, risk_on == 1.0)
+
 
 class Forecast(NamedTuple):
     """Calibrated probabilities that price ends beyond the cost-aware threshold; NaN while silent."""
 
     up: float
     down: float
+
+    @classmethod
+    def of(cls, row: list[float]) -> Self:
+        """What a row of the stage's outputs means."""
+        return cls(*row)
+
+
+class StageSpec(NamedTuple):
+    """One stage of the pipeline: a model that says something at every bar."""
+
+    name: str  # its table in a config, its folder in a bundle, its field in a bar's message
+    outputs: tuple[str, ...]  # the columns that its filter ends in
+    message: Callable[[list[float]], Any]  # what a row of them means; all NaN while it is silent
+    optional: bool = False  # whether a config may go without it
+
+
+STAGES = (
+    StageSpec("regime", (*(f"p_{name}" for name in REGIMES), "regime"), RegimeState.of),
+    StageSpec("volatility", ("volatility", "bar_volatility", "risk_on"), VolatilityState.of),
+    StageSpec("forecast", ("p_up", "p_down"), Forecast.of, optional=True),
+)
+"""Every stage. One more is one more line; strategies read it in ``BarState.further``."""
 
 
 class RiskState(NamedTuple):
@@ -59,6 +95,7 @@ class BarState(NamedTuple):
     volatility: VolatilityState
     forecast: Forecast
     risk: RiskState
+    further: Mapping[str, Any] = {}  # the messages of all other stages, by name
 
 
 class SeriesValue(NamedTuple):

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from core.causal import CausalFilter, load_filter
 from core.errors import BeaufortError
+from core.messages import STAGES
 from core.settings import Settings, Time, format_time, parse_time
 from engine.identity import Window, short_hash
 from engine.stages import Stage, Validity
@@ -30,8 +31,6 @@ from engine.stages import Stage, Validity
 FORMAT = 2
 _VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")
 _SHOWN = 4  # differences of settings that a refusal lists
-STAGES = {"regime": "regime", "volatility": "risk_on", "forecast": "p_down"}
-"""The stages of a bundle, and the output that each ends in."""
 
 Fingerprints = Callable[[Sequence[int]], list[str]]
 """The data's fingerprint at each end (ns, ascending) of a training window, as the catalog is now."""
@@ -78,12 +77,10 @@ class Bundle:
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """All bundles of a run, as stages. ``forecast`` is None where no forecaster was trained."""
+    """All bundles of a run, as stages: those that were trained, by name."""
 
     bundles: tuple[Bundle, ...]
-    regime: Stage
-    volatility: Stage
-    forecast: Stage | None
+    stages: Mapping[str, Stage]
 
     def bundle_at(self, ts: int) -> str:
         """The name of the bundle that may speak at ``ts``, or ``""``."""
@@ -164,9 +161,10 @@ def load_bundle(folder: Path) -> Bundle:
             raise BeaufortError(
                 f"{folder / name}: changed since the bundle was written (its sha256 differs); train again"
             )
+    known = {stage.name: stage for stage in STAGES}
     stages = {}
     for name in dict.fromkeys(path.partition("/")[0] for path in on_disk):
-        if name not in STAGES:
+        if name not in known:
             raise BeaufortError(f"{folder / name}: no stage of a bundle; remove it, or train again")
         try:
             stages[name] = load_filter(folder / name)
@@ -175,14 +173,14 @@ def load_bundle(folder: Path) -> Bundle:
                 f"{folder / name}: its parameters cannot be read ({error or type(error).__name__}); "
                 "train again"
             ) from error
-    wanted = ["regime", "volatility", *(["forecast"] if manifest["config"].get("forecast") else [])]
+    wanted = _stages(manifest["config"])
     unfit = [name for name in wanted if name not in stages]
     if unfit:
         raise BeaufortError(f"{folder}: has no {' and no '.join(unfit)}; train again")
     listed = [feature.get("name") for feature in manifest["features"]]
     for name, causal in stages.items():
         unknown = [column for column in causal.inputs if column not in listed]
-        if causal.outputs[-1] != STAGES[name] or name not in wanted or unknown:
+        if tuple(causal.outputs) != known[name].outputs or name not in wanted or unknown:
             why = f"reads {unknown[0]!r}, which the manifest does not list" if unknown else "is none"
             raise BeaufortError(f"{folder / name}: what should be the bundle's {name} {why}; train again")
         _refuse_nonsense(folder / name, name, causal)
@@ -271,9 +269,7 @@ def load_models(
             )
     return Models(
         tuple(bundles),
-        _stage(bundles, "regime", warmup),
-        _stage(bundles, "volatility", warmup),
-        _stage(bundles, "forecast", warmup) if identity["forecast"] is not None else None,
+        {name: _stage(bundles, name, warmup) for name in _stages(identity)},
     )
 
 
@@ -317,6 +313,11 @@ def _none_for(root: Path, identity: Mapping[str, Any]) -> str:
         f"no bundle for this config; of the {len(others)} there the nearest, {name}, was trained with other "
         f"settings: {shown}{more}. Run 'beaufort train' with this config and the same --set first"
     )
+
+
+def _stages(identity: Mapping[str, Any]) -> list[str]:
+    """The stages that a config asks for."""
+    return [stage.name for stage in STAGES if not stage.optional or identity.get(stage.name) is not None]
 
 
 def _stage(bundles: list[Bundle], name: str, warmup: int) -> Stage:

@@ -16,6 +16,7 @@ from typing import Any
 
 from catalogs.reader import Stream
 from core import ROOMS
+from core.messages import STAGES
 from core.settings import Settings
 from engine.config import RunConfig
 from features.names import choose
@@ -84,7 +85,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "series": {alias: name for alias, name in config.data.series.items() if alias in needs},
         "bars": bar_identity(config),
         "features": list(names),
-        **config.model_dump(mode="json", include={"regime", "volatility", "gate", "forecast"}),
+        **config.model_dump(mode="json", include={*(stage.name for stage in STAGES), "gate"}),
         "train": spans,
     }
 
@@ -125,7 +126,7 @@ def code(config: RunConfig) -> dict[str, str]:
     rooms of models and features, of plugins, or of its own package."""
     rooms = _ROOMS | {name.partition(".")[0] for name in config.plugins}
     parts: dict[str, Settings | None] = {
-        name: getattr(config, name) for name in ("regime", "volatility", "gate", "forecast")
+        name: getattr(config, name) for name in (*(stage.name for stage in STAGES), "gate")
     }
     found = {
         name: _code(rooms, *(c.__module__ for c in type(part).__mro__ if issubclass(c, Settings)))

@@ -67,15 +67,6 @@ class BarSeries:
         return BarSeries(self.table.between(start, end), self.quotes[lo:hi])
 
 
-@dataclasses.dataclass(frozen=True)
-class StageTables:
-    """What every stage says at every bar; ``forecast`` is None where there is no forecaster."""
-
-    regime: FeatureTable
-    volatility: FeatureTable
-    forecast: FeatureTable | None
-
-
 class Market:
     """A config's data and kernel, with the definitions of its instruments that hold at the backtest's end.
 
@@ -312,10 +303,6 @@ def _specs(config: RunConfig, known: Mapping[str, Sequence[Instrument]]) -> tupl
     return tuple(specs)
 
 
-def run_stages(models: Models, table: FeatureTable) -> StageTables:
-    """Every stage over every bar of ``table``."""
-    return StageTables(
-        models.regime.run(table),
-        models.volatility.run(table),
-        None if models.forecast is None else models.forecast.run(table),
-    )
+def run_stages(models: Models, table: FeatureTable) -> dict[str, FeatureTable]:
+    """What every stage there is says at every bar of ``table``."""
+    return {name: stage.run(table) for name, stage in models.stages.items()}

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import strategies
 from core.errors import BeaufortError
+from core.messages import STAGES
 from core.plugins import Plugins
 from core.settings import (
     Duration,
@@ -362,7 +363,7 @@ class RunConfig(Settings):
             return value.suited(feeds, data.series)
         return value.suited(feeds) if isinstance(value, RegimeSettings) else value
 
-    @field_validator("features", "regime", "volatility", "forecast")
+    @field_validator("features", *(stage.name for stage in STAGES))
     @classmethod
     def _features_are_known[V](cls, value: V) -> V:
         unknown = []
@@ -405,7 +406,7 @@ class RunConfig(Settings):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Every feature the run computes: those listed, and those the models read."""
-        models = (self.regime, self.volatility, *((self.forecast,) if self.forecast is not None else ()))
+        models = [part for stage in STAGES if (part := getattr(self, stage.name)) is not None]
         return tuple(dict.fromkeys([*self.features, *(name for model in models for name in model.columns)]))
 
 

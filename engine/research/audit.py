@@ -63,7 +63,7 @@ class Leak:
 
     @property
     def stage(self) -> str:
-        """``features``, ``quotes``, ``regime``, ``volatility``, ``forecast`` or ``decisions``."""
+        """``features``, ``quotes``, a stage of ``core.messages.STAGES`` or ``decisions``."""
         return self.column.partition("/")[0]
 
 
@@ -170,10 +170,7 @@ def _everything(market: Market, models: Models) -> dict[str, Said]:
     stages = run_stages(models, series.table)
     ts = series.table.ts
     quotes = FeatureTable(ts, QUOTE_COLUMNS, series.quotes)
-    tables = {"features": series.table, "quotes": quotes}
-    tables |= {"regime": stages.regime, "volatility": stages.volatility}
-    if stages.forecast is not None:
-        tables["forecast"] = stages.forecast
+    tables = {"features": series.table, "quotes": quotes, **stages}
     said = {
         f"{stage}/{name}": Said(ts, column)
         for stage, table in tables.items()

@@ -17,7 +17,7 @@ from core.messages import REGIMES
 from core.settings import format_duration, format_time
 from core.table import FeatureTable
 from engine.config import RunConfig
-from engine.pipeline import BarSeries, Market, StageTables, run_stages
+from engine.pipeline import BarSeries, Market, run_stages
 from engine.reports.results import (
     ConfidenceDecile,
     ForecasterResults,
@@ -69,11 +69,7 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
     warm = market.features(first, end)
     said = run_stages(models, warm.table)
     judged = warm.between(start + 1, end + 1)
-    said = StageTables(
-        said.regime.between(start + 1, end + 1),
-        said.volatility.between(start + 1, end + 1),
-        None if said.forecast is None else said.forecast.between(start + 1, end + 1),
-    )
+    said = {name: table.between(start + 1, end + 1) for name, table in said.items()}
     if not len(judged.table):
         raise BeaufortError(f"no bars between {format_time(start)} and {format_time(end)}")
     elsewhere = config.train.catalog
@@ -85,7 +81,7 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
         "judged": f"{format_time(start)} .. {format_time(end)}",
     }
     say("regimes")
-    results["regimes"] = _regimes(config, market, learned, trained, judged, said.regime)
+    results["regimes"] = _regimes(config, market, learned, trained, judged, said["regime"])
     if seeds:
         results["regimes"]["seeds"] = [_one_seed(config, seed, say) for seed in range(1, seeds + 1)]
     say("volatility")
@@ -95,10 +91,12 @@ def evaluate(config: RunConfig, say: Say = lambda text: None, *, seeds: int = 0)
             "Walk-forward: the config's own models are refitted by train.schedule, the other volatility "
             f"models are fitted once, on the first window ({_training_span(config)})."
         )
-    results["volatility"] = _volatility(config, baselines, trained, warm, judged, said.volatility, notes, say)
-    if said.forecast is not None and config.forecast is not None:
+    results["volatility"] = _volatility(
+        config, baselines, trained, warm, judged, said["volatility"], notes, say
+    )
+    if "forecast" in said:
         say("forecaster")
-        results["forecaster"] = _forecaster(config, judged, said.forecast)
+        results["forecaster"] = _forecaster(config, judged, said["forecast"])
     return results
 
 

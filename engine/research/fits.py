@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from core.causal import CausalFilter, Chain
 from core.errors import BeaufortError
 from core.fitting import FitWarning
+from core.messages import STAGES
 from core.settings import format_time
 from engine.config import RunConfig
 from engine.pipeline import BarSeries
@@ -63,24 +64,19 @@ def fit(config: RunConfig, series: BarSeries, say: Callable[[str], None] = lambd
     def guarded[T](stage: str, kind: str, work: Callable[[], T]) -> T:
         return guard(stage, kind, span, work, amiss)
 
-    regime, volatility, forecast = config.regime, config.volatility, config.forecast
+    asked = {stage.name: part for stage in STAGES if (part := getattr(config, stage.name)) is not None}
     # What can be seen before an optimiser starts is asked of all of them first.
-    guarded("regime", regime.kind, lambda: regime.check(table))
-    guarded("volatility", volatility.kind, lambda: volatility.check(table))
-    if forecast is not None:
-        guarded("forecast", forecast.kind, lambda: forecast.check(table, series.price))
+    for name, part in asked.items():
+        guarded(name, part.kind, functools.partial(part.check, *_examples(name, series)))
     stages: dict[str, CausalFilter] = {}
-    say(f"  regime: {regime.kind}")
-    stages["regime"] = guarded("regime", regime.kind, lambda: regime.fit(table, config.seed))
-    say(f"  volatility: {volatility.kind}")
-    model = guarded("volatility", volatility.kind, lambda: volatility.fit(table, config.seed, progress))
-    gate = guarded("gate", "quantiles", lambda: config.gate.fit(model, table, volatility.horizon))
-    stages["volatility"] = Chain(model, gate)
-    if forecast is not None:
-        say(f"  forecast: {forecast.kind}")
-        stages["forecast"] = guarded(
-            "forecast", forecast.kind, lambda: forecast.fit(table, series.price, config.seed, progress)
-        )
+    for name, part in asked.items():
+        say(f"  {name}: {part.kind}")
+        told = (config.seed, progress) if name in ("volatility", "forecast") else (config.seed,)
+        stages[name] = guarded(name, part.kind, functools.partial(part.fit, *_examples(name, series), *told))
+    model, horizon = stages["volatility"], config.volatility.horizon
+    stages["volatility"] = Chain(
+        model, guarded("gate", "quantiles", lambda: config.gate.fit(model, table, horizon))
+    )
     for sentence in amiss:
         say(f"  warning: {sentence}")
     ready = int(np.isfinite(table.values).all(axis=1).sum())
@@ -88,6 +84,11 @@ def fit(config: RunConfig, series: BarSeries, say: Callable[[str], None] = lambd
     bars_per_year = (len(table) - 1) * _YEAR / length if length else 0.0
     metrics = {"bars": len(table), "bars_ready": ready, "bars_per_year": bars_per_year}
     return Fitted(stages, metrics, amiss)
+
+
+def _examples(stage: str, series: BarSeries) -> tuple[Any, ...]:
+    """What a stage learns from: the features of the bars, and for the direction of the price that as well."""
+    return (series.table, series.price) if stage == "forecast" else (series.table,)
 
 
 def guard[T](stage: str, kind: str, span: str, work: Callable[[], T], amiss: list[str]) -> T:

@@ -153,15 +153,7 @@ def _hub(
             kernel=market.kernel,
             streams=tuple(streams),
             bars=config.bars,
-            stages={
-                name: stage.online(market.kernel.names)
-                for name, stage in (
-                    ("regime", models.regime),
-                    ("volatility", models.volatility),
-                    ("forecast", models.forecast),
-                )
-                if stage is not None
-            },
+            stages={name: stage.online(market.kernel.names) for name, stage in models.stages.items()},
             series=_series(market, first) if mode == "faithful" else {},
             record=record,
         )
@@ -195,9 +187,7 @@ def _replay(
         ts=series.table.ts,
         features=series.table.values,
         quotes=series.quotes,
-        regime=said.regime.values,
-        volatility=said.volatility.values,
-        forecast=None if said.forecast is None else said.forecast.values,
+        said={name: table.values for name, table in said.items()},
     )
     bars = market.config.bars
     interval = bars.interval if isinstance(bars, ClockBars) else None

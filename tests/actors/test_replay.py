@@ -67,14 +67,12 @@ def _recording(ts: np.ndarray, *, forecast: bool = True) -> Recording:
     features = np.column_stack((i, np.where(i == 0, np.nan, i)))
     regime = np.column_stack((0.2 + 0 * i, 0.7 + 0 * i, 0.1 + 0 * i, np.where(i == 0, np.nan, 1.0)))
     volatility = np.column_stack((0.01 * i, 0.001 * i, np.where(i == 0, np.nan, i % 2)))
-    said = np.column_stack((0.5 + 0 * i, 0.25 + 0 * i)) if forecast else None
+    said = np.column_stack((0.5 + 0 * i, 0.25 + 0 * i))
     return Recording(
         ts,
         features,
         np.column_stack((100 + i, 99 + i, 101 + i, 100 + i, 100 + i, 98 + i, 102 + i, 0 * i, 0 * i)),
-        regime,
-        volatility,
-        said,
+        {"regime": regime, "volatility": volatility} | ({"forecast": said} if forecast else {}),
     )
 
 

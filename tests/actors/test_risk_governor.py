@@ -107,9 +107,10 @@ def _run(
         ts=START + np.arange(1, n + 1) * S,
         features=np.zeros((n, 1)),
         quotes=np.column_stack((close, close - 0.1, close + 0.1, close, first, low, high, *ages)),
-        regime=np.tile([1.0, 0.0, 0.0, float(TREND)], (n, 1)),
-        volatility=np.tile([0.01, 0.01, 1.0], (n, 1)),
-        forecast=None,
+        said={
+            "regime": np.tile([1.0, 0.0, 0.0, float(TREND)], (n, 1)),
+            "volatility": np.tile([0.01, 0.01, 1.0], (n, 1)),
+        },
     )
     terms = AccountTerms(
         ContractSpec.of(instrument),

@@ -164,9 +164,10 @@ def test_a_stage_that_smooths(trained: RunConfig, monkeypatch: pytest.MonkeyPatc
 
     def smoothing(self: Market) -> Models:
         models = honest(self)
-        own: Stage = getattr(models, stage)
+        own: Stage = models.stages[stage]
         filters = tuple((validity, Smoothed(causal)) for validity, causal in own.filters)
-        return dataclasses.replace(models, **{stage: dataclasses.replace(own, filters=filters)})
+        stages = {**models.stages, stage: dataclasses.replace(own, filters=filters)}
+        return dataclasses.replace(models, stages=stages)
 
     monkeypatch.setattr(Market, "models", smoothing)
     result = audit_config(trained, 1)

@@ -201,7 +201,7 @@ def test_no_stage_speaks_before_its_bundle_is_valid(trained: RunConfig) -> None:
     said = run_stages(market.models(), table)
     before = table.ts < trained.train.end
     assert before.sum() == 1199
-    for stage in (said.regime, said.volatility, said.forecast):
-        assert stage is not None
+    assert list(said) == ["regime", "volatility", "forecast"]
+    for stage in said.values():
         assert np.isnan(stage.values[before]).all()
         assert np.isfinite(stage.values[~before]).all()

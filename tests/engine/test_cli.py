@@ -237,7 +237,7 @@ def test_an_audit_with_a_leak_exits_with_1(
 
     def peeking(models, table):  # type: ignore[no-untyped-def]
         tables = honest(models, table)
-        tables.volatility.values[:, 0] -= tables.volatility.values[-1, 0]
+        tables["volatility"].values[:, 0] -= tables["volatility"].values[-1, 0]
         return tables
 
     monkeypatch.setattr(engine.research.audit, "run_stages", peeking)

@@ -16,7 +16,7 @@ from test_fits import HMM, NETWORKS
 
 from core.causal import CausalFilter
 from core.errors import BeaufortError
-from engine.bundles import STAGES, load_bundle
+from engine.bundles import load_bundle
 from engine.config import RunConfig
 from engine.pipeline import Market
 from engine.research.training import train
@@ -148,8 +148,7 @@ def _state(config: RunConfig) -> SessionState:
     market = Market(config)
     stages = {}
     models = market.models()
-    for name in STAGES:
-        stage = getattr(models, name)
+    for name, stage in models.stages.items():
         online = stage.online(market.kernel.names)
         online.step(config.backtest.start, np.zeros(len(market.kernel.names)))
         stages[name] = online.save()
@@ -180,8 +179,8 @@ def test_mutated_states_of_sessions(trained: RunConfig, tmp_path: Path) -> None:
             assert found is not None
             fitting("governor", found.parts["governor"], honest.parts["governor"])
             fitting("kernel", found.parts.get("kernel", {}), honest.parts["kernel"])
-            for name in STAGES:
-                getattr(models, name).online(market.kernel.names).load(found.parts.get(name, {}))
+            for name, stage in models.stages.items():
+                stage.online(market.kernel.names).load(found.parts.get(name, {}))
         except (BeaufortError, ValueError) as error:
             sentences.append(str(error))
     assert len(sentences) > 200
@@ -205,7 +204,7 @@ def test_a_state_of_other_shapes_is_refused(trained: RunConfig, tmp_path: Path) 
     ):
         fitting("governor", loaded.parts["governor"], honest.parts["governor"])
     names = Market(trained).kernel.names
-    stage = Market(trained).models().volatility.online(names)
+    stage = Market(trained).models().stages["volatility"].online(names)
     with pytest.raises(ValueError, match="a filter 7 that this stage has not"):
         stage.load({"7/a": np.zeros(1)})
     with pytest.raises(ValueError, match="the state of filter 0 has arrays"):

@@ -24,7 +24,7 @@ from core.table import FeatureTable
 from engine.bundles import Models
 from engine.cli import main
 from engine.config import RunConfig, load_config, load_settings, settings_from, to_toml
-from engine.pipeline import Market, StageTables, run_stages
+from engine.pipeline import Market, run_stages
 from engine.reports import jsonable, write_evaluation
 from engine.research.evaluation import evaluate, true_path
 from engine.research.training import train
@@ -40,7 +40,9 @@ def test_models_are_judged_on_the_span_they_were_not_trained_on(trained: RunConf
     truth = read_truth(trained.data.catalog)
     market = Market(trained)
     table = market.features(market.data_start(small_market.SPLIT), small_market.END).table
-    labels = run_stages(market.models(), table).regime.between(small_market.SPLIT + 1, small_market.END + 1)
+    labels = run_stages(market.models(), table)["regime"].between(
+        small_market.SPLIT + 1, small_market.END + 1
+    )
     second = {int(ts): int(regime) for ts, regime in zip(truth.ts, truth.column("regime"), strict=True)}
     pairs = [
         (second[int(ts)], int(said)) for ts, said in zip(labels.ts, labels.column("regime"), strict=True)
@@ -69,8 +71,7 @@ def test_the_forecaster_is_judged_by_what_came_on_each_side(trained: RunConfig) 
     results = evaluate(trained)["forecaster"]
     market = Market(trained)
     series = market.features(market.data_start(small_market.SPLIT), small_market.END)
-    said = run_stages(market.models(), series.table).forecast
-    assert said is not None
+    said = run_stages(market.models(), series.table)["forecast"]
     both = pd.DataFrame({"up": said.column("p_up"), "down": said.column("p_down")}, index=said.ts)
     log_price = pd.Series(np.log(series.price), index=said.ts)
     both["move"] = log_price.shift(-30) - log_price
@@ -104,14 +105,15 @@ def test_bars_without_a_decision_count_in_the_lag_and_in_nothing_else(
     truth = read_truth(trained.data.catalog)
     honest = engine.research.evaluation.run_stages
 
-    def late(models: Models, table: FeatureTable) -> StageTables:
+    def late(models: Models, table: FeatureTable) -> dict[str, FeatureTable]:
         """The truth, but undecided in the first seven bars of each regime."""
         stages = honest(models, table)
         path = true_path(truth, table.ts)
         decided = np.all([path == np.roll(path, k) for k in range(8)], axis=0)
-        values = stages.regime.values.copy()
-        values[:, stages.regime.names.index("regime")] = np.where(decided, path, np.nan)
-        return dataclasses.replace(stages, regime=dataclasses.replace(stages.regime, values=values))
+        regime = stages["regime"]
+        values = regime.values.copy()
+        values[:, regime.names.index("regime")] = np.where(decided, path, np.nan)
+        return stages | {"regime": dataclasses.replace(regime, values=values)}
 
     monkeypatch.setattr(engine.research.evaluation, "run_stages", late)
     found = evaluate(trained)["regimes"]
