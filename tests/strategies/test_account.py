@@ -6,6 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strategies.account import Account, AccountTerms, Marks
 from strategies.contracts import ContractSpec
@@ -182,3 +184,26 @@ def test_without_a_price_the_last_one_holds():
     assert book.mark(3, math.nan, Marks(*[math.nan] * 4, 0, 0)) == (9_000, 9_000, None)
     # Trades that others go on making show what it is worth.
     assert book.mark(9, math.nan, Marks(60.0, 98.0, 60.0, 98.0, 8, 7)).liquidation is not None
+
+
+@pytest.mark.parametrize("spec", [LINEAR, INVERSE])
+@given(seed=st.integers(0, 2**32 - 1), closes=st.sets(st.integers(1, 59), max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_wherever_bars_are_cut_the_books_are_the_same(spec, seed, closes):
+    rng = np.random.default_rng(seed)
+    prices = np.round(rng.uniform(90, 110, 60), 1).tolist()
+    events = [(int(rng.integers(-5, 6)), bool(rng.random() < 0.5)) for _ in prices]
+
+    def run(closes):
+        book = account(spec, maker_fee=Decimal("-0.0001"), taker_fee=Decimal("0.0005"))
+        for ts, (price, (signed, maker)) in enumerate(zip(prices, events, strict=True)):
+            if ts in closes:
+                book.mark(ts, prices[ts - 1], marks(90.0, 110.0, prices[ts - 1], low_at=ts - 1, high_at=ts))
+            if signed:
+                fill(book, ts, signed, price, maker=maker)
+            else:
+                book.settle(ts, Decimal("0.01"), Decimal("0.01"))
+        marked = book.mark(60, prices[-1], marks(prices[-1], prices[-1], prices[-1], low_at=60, high_at=60))
+        return book.cash, book.position, book.bookings, marked.equity, book.equity(100.0)
+
+    assert run(closes) == run(set())
