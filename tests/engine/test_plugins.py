@@ -43,7 +43,13 @@ def user(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "plugins": ["plugin_example"],
         "features": ["rise_share_10"],
         "regime": {"kind": "rises"},
-        "strategies": {"mine": {"kind": "follow", "regimes": ["trend", "chop"]}},
+        "strategies": {
+            "mine": {
+                "kind": "follow",
+                "regimes": ["trend", "chop"],
+                "sizing": {"rules": [{"kind": "at_most", "most": 0.05}]},
+            }
+        },
     }
     (folder / "config.toml").write_text(tomli_w.dumps(tree))
     return folder
@@ -59,7 +65,8 @@ def test_parts_from_outside_are_trained_and_traded_with(user: Path) -> None:
     run, *_ = sorted((user / "runs").iterdir())
     assert len(pq.read_table(run / "fills.parquet")) > 10
     decisions = pq.read_table(run / "decisions.parquet").to_pydict()
-    assert "follows the rises" in decisions["reason"]
+    entered = {i for i, reason in enumerate(decisions["reason"]) if reason == "follows the rises"}
+    assert {(decisions["bound"][i], decisions["size"][i]) for i in entered} == {("at_most", 0.05)}
     files = sorted((user / "plugin_example").rglob("*.py"))
     digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
     manifest = json.loads((run / "manifest.json").read_text())

@@ -7,6 +7,7 @@ from pydantic import Field
 from core.settings import Bars
 from strategies.handover import leave
 from strategies.policy import Decision, MarketView, Place, PolicyContext, PolicySettings
+from strategies.sizing import Bet, Sized
 
 
 class FollowSettings(PolicySettings):
@@ -25,12 +26,12 @@ class FollowSettings(PolicySettings):
 
 
 class FollowPolicy:
-    """One contract step at a time, at market."""
+    """One position at a time, at market."""
 
     def __init__(self, settings: FollowSettings, context: PolicyContext) -> None:
         self._settings = settings
         self._column = context.features.index(settings.feature)
-        self._spec = context.spec
+        self._context = context
         self._stop = context.risk.stop.fraction
         self.held = 0  # bars
 
@@ -43,11 +44,16 @@ class FollowPolicy:
         self.held = 0
         if view.orders or not view.limits.may_add:
             return Decision("none", "may not add")
-        quantity = self._spec.floor_quantity(min(view.limits.quantity, 0.1))
-        if self._spec.below_minimum(quantity, view.price):
-            return Decision("none", "too small")
         side = 1 if view.features[self._column] > 0.5 else -1
-        return Decision("enter", "follows the rises", (Place("entry", side, quantity),), quantity, "own")
+        spec, stop = self._context.spec, self.stop_price(side, view.price)
+        bet = Bet(spec, view.equity, view.price, stop, self._context.annual_volatility(view.volatility))
+        sized = self._settings.sizing.size(bet, Sized(view.limits.quantity, view.limits.bound))
+        quantity = spec.floor_quantity(sized.quantity)
+        if spec.below_minimum(quantity, view.price):
+            return Decision("none", "too small", bound=sized.bound)
+        return Decision(
+            "enter", "follows the rises", (Place("entry", side, quantity),), quantity, sized.bound
+        )
 
     def stop_price(self, position: float, entry_price: float) -> float:
         return entry_price * (1 - self._stop if position > 0 else 1 + self._stop)
