@@ -82,8 +82,11 @@ def _spans(market: Market, plan: list[Window]) -> Iterator[tuple[Window, BarSeri
             held = [BarSeries.join(held)]
             yield window, held[0].between(window.start + 1, window.end + 1)
         needed = min((window.start for window in waiting), default=until)
-        held = [part.between(needed, part.table.ts[-1] + 1) for part in held if len(part.table)]
-        held = [part for part in held if len(part.table)]
+        # Only the oldest can be out of need: to look at all of them for each new piece took hours a year.
+        while held and (not len(held[0].table) or held[0].table.ts[-1] < needed):
+            del held[0]
+        if held and held[0].table.ts[0] < needed:
+            held[0] = held[0].between(needed, until + 1)
 
 
 def _time_left(spent: float, done: int, fits: int) -> str:
