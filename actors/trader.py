@@ -26,7 +26,9 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
+from actors.orders import OrderLog
 from actors.outbox import Outbox
+from core.journal import Journal
 from core.messages import BarState
 from core.records import LIQUIDATION
 from strategies.account import Account, Liquidation
@@ -53,6 +55,8 @@ class TraderConfig:
         Told of every fill; it says what each cost.
     currency : Currency
         Of Nautilus's account, which need not be the settlement currency (``engine/sessions/settlement.py``).
+    journal : Journal
+        Receives every order before it is sent, and what becomes of it.
     latency, holes
         See ``Outbox``.
     flatten_on_stop : bool
@@ -64,6 +68,7 @@ class TraderConfig:
     desks: tuple[DeskConfig, ...]
     account: Account
     currency: Currency
+    journal: Journal
     latency: int = 0
     holes: Sequence[tuple[int, int]] = ()
     flatten_on_stop: bool = False
@@ -89,8 +94,7 @@ class Trader:
     Attributes
     ----------
     desks : dict of str to Desk
-    refusals : dict of str to str
-        By order id, why the order or the last change of it was refused, in the venue's words.
+    orders : OrderLog
     outbox : Outbox
         What is on its way to the venue.
     """
@@ -101,7 +105,7 @@ class Trader:
         self._c = config
         self._iid = config.instrument.id
         self.desks = {desk.name: Desk(desk, self) for desk in config.desks}
-        self.refusals: dict[str, str] = {}
+        self.orders = OrderLog(config.journal)
         self._desk_of: dict[str, Desk] = {}  # by order id
         self._filled: Desk | None = None  # whose order was filled last
         self._settling: dict[str, int] = {}  # by desk, when it was last told to wait for the end of a moment
@@ -205,6 +209,7 @@ class Trader:
         key = str(order.client_order_id)
         self._desk_of[key] = desk
         desk.orders.sent(key, wanted, capped=reduces)
+        self.orders.intend(order)
         self.outbox.submit(order)
 
     def _reduces(self, desk: Desk, wanted: Place) -> bool:
@@ -307,6 +312,7 @@ class Trader:
                 quantity = Quantity(piece, self._c.instrument.size_precision)
                 tags = [LIQUIDATION, LIQUIDATION]
                 order = make(self._iid, side, quantity, reduce_only=True, tags=tags)
+                self.orders.intend(order)
                 self.outbox.send(partial(self._host.submit_order, order))
 
     # -- what the venue says ---------------------------------------------------------------------------------
@@ -319,8 +325,7 @@ class Trader:
             return
         kind = type(event).__name__
         refusal = str(event.reason) if kind in _REFUSALS else ""
-        if refusal:
-            self.refusals[key] = refusal
+        self.orders.hear(key, event, kind, refusal)
         if kind == "OrderFilled":
             if self._surrendered:  # an order that its cancel did not reach in time
                 return

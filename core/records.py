@@ -14,10 +14,14 @@ order."""
 
 
 class Record:
-    """A row of a run's table ``TABLE``. Money is in settlement currency, what was paid is negative."""
+    """A row of a run's table ``TABLE``. Money is in settlement currency, what was paid is negative.
+
+    Where a kind has a ``KEY``, the last record with one value of it holds.
+    """
 
     __slots__ = ()
     TABLE: ClassVar[str]
+    KEY: ClassVar[str] = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,9 +56,10 @@ class Decision(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order(Record):
-    """An order as it was when this was written: of several with one id the last holds."""
+    """An order as it was when this was written."""
 
     TABLE = "orders"
+    KEY = "client_order_id"
 
     ts: int  # when it was made
     client_order_id: str

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.errors import BeaufortError
+from core.journal import JOURNAL, Tables, is_running, read_journal
 from core.messages import REGIMES
-from core.records import JOURNALED, Liquidation, schema
+from core.records import EquityMark, Liquidation, schema
+from core.settings import format_time
 
 LABELS = (*REGIMES, "none")
 """Names of the rows and columns "by regime"; ``none`` stands for no model valid or none has spoken."""
@@ -35,6 +37,7 @@ class Manifest(TypedDict):
     name: str
     mode: str  # "faithful", "replay" or "sandbox"
     started: str  # ISO wall time
+    ended: NotRequired[str]  # ISO wall time; absent while the run goes on, and where it was cut off
     wall_s: float
     events: int  # market data events read
     start: int  # first and last moment of the span, ns since the epoch
@@ -103,7 +106,10 @@ def read_run(folder: Path) -> Run:
             f"{path}: no {', '.join(sorted(absent))}; write every required key of the manifest"
         )
     config = folder / "config.toml"
-    tables = {kind.TABLE: _read_table(folder / f"{kind.TABLE}.parquet", schema(kind)) for kind in JOURNALED}
+    recorded = read_journal(folder)
+    if "ended" not in manifest:
+        _say_how_far(folder, manifest, recorded)
+    tables = {kind.TABLE: table for kind, table in recorded.items()}
     return Run(folder, manifest, config.read_text() if config.exists() else "", **tables)
 
 
@@ -150,28 +156,22 @@ def acted(decisions: pa.Table) -> np.ndarray:
     return codes(decisions, "action", PASSIVE) < 0 if len(decisions) else np.empty(0, bool)
 
 
-def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    if not path.exists():
-        return schema.empty_table()
-    table = pq.read_table(path)
-    columns = []
-    for field in schema:
-        name = field.name
-        if name not in table.column_names:
-            raise BeaufortError(f"{path}: no column {name!r}; it has {', '.join(table.column_names)}")
-        try:
-            columns.append(_cast(table[name], field))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise BeaufortError(
-                f"{path}: column {name!r} is {table[name].type}, not {field.type}: {error}"
-            ) from None
-    return pa.table(columns, schema=schema)
+def _say_how_far(folder: Path, manifest: Any, recorded: Tables) -> None:
+    """Complete the manifest of a run that has not ended: how far it came, and that it was cut off or goes on.
 
-
-def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    column = column.cast(field.type)
-    return (
-        pc.fill_null(column, "none" if field.name == "action" else "")
-        if field.type == pa.string()
-        else column
-    )
+    When it was cut off is told by the last write of its journal.
+    """
+    bars = recorded[EquityMark]["ts"]
+    last = bars[-1].as_py() if len(bars) else manifest["start"]
+    path = folder / JOURNAL if (folder / JOURNAL).exists() else folder / "manifest.json"
+    written = path.stat().st_mtime
+    reached = f"after the bar that closed at {format_time(last)}" if len(bars) else "before its first bar"
+    said = datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    how = "goes on: it was last heard of" if is_running(folder) else "was cut off: it was last heard of"
+    manifest["end"] = max(last, manifest["start"])
+    manifest["wall_s"] = max(written - datetime.fromisoformat(manifest["started"]).timestamp(), 0.0)
+    manifest["warnings"] = [
+        f"this run {how} at {said}, {reached}; the figures cover what its journal holds, orders are as they "
+        "were last heard of, and events were not counted",
+        *manifest.get("warnings", []),
+    ]

@@ -96,6 +96,7 @@ def assemble(
         ),
         account=account,
         currency=account_currency(market.traded),
+        journal=journal,
         latency=0 if mode == "live" else config.venue.latency,
         holes=holes,
         flatten_on_stop=mode == "live",

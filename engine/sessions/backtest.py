@@ -30,9 +30,9 @@ from actors.guard import RunGuard
 from catalogs.instruments import definition
 from catalogs.layout import DataType
 from core.errors import BeaufortError
-from core.journal import MemoryJournal, Tables
+from core.journal import Journal, MemoryJournal, Tables
 from core.plugins import plugin_code
-from core.records import EquityMark, Liquidation, Order, as_table
+from core.records import EquityMark, Liquidation
 from core.settings import format_duration, format_time
 from engine.bundles import Models
 from engine.config import RunConfig, output_folder, to_toml
@@ -42,7 +42,7 @@ from engine.reports.run_folder import floats
 from engine.sessions.assembly import assemble
 from engine.sessions.coverage import PriceFeed, gaps_met, price_feed, silent_stretches, stale_stretches
 from engine.sessions.orders import order_records, order_warnings
-from engine.sessions.runs import bars_without_price, new_run_folder, write_run
+from engine.sessions.runs import abandon_run, bars_without_price, begin_run, end_run, new_run_folder
 from engine.sessions.settlement import account_balance, venue_differs
 from engine.sessions.venue_feed import VenueFeed
 
@@ -92,33 +92,46 @@ def run_backtest(config: RunConfig, mode: Mode, *, quiet: bool = False) -> tuple
     fingerprint = data_fingerprint(market)
     text = to_toml(config)
     output_folder("backtest.runs", config.backtest.runs)
-    started = datetime.now(UTC)
-    with meter(f"{mode} backtest {config.name}") as running:
-        outcome = play(market, models, mode, None if quiet else running)
     warnings = [
         *stale_stretches(market),
         *silent_stretches(market, models),
         *models.warnings(config.backtest.start, config.backtest.end),
-        *bars_without_price(outcome.tables[EquityMark], str(market.traded.id)),
-        *gaps_met(market, outcome.prices, outcome.tables, outcome.reached),
-        *outcome.warnings,
     ]
-    folder = new_run_folder(config.backtest.runs, config.name)
-    manifest = {
+    begun = {
         "name": config.name,
         "mode": mode,
         "warnings": warnings,
-        "started": started.isoformat(),
-        "wall_s": outcome.wall_s,
-        "events": outcome.events,
+        "started": datetime.now(UTC).isoformat(),
+        "wall_s": 0.0,
+        "events": 0,
         "start": config.backtest.start,
-        "end": outcome.reached,
-        "complete": outcome.complete,
-        "dust": outcome.dust,
+        "end": config.backtest.start,
+        "complete": False,
         "data_fingerprint": fingerprint,
         **describe(market, models),
     }
-    write_run(folder, manifest, text, outcome.tables)
+    folder = new_run_folder(config.backtest.runs, config.name)
+    journal = begin_run(folder, begun, text, durable=False)
+    try:
+        with meter(f"{mode} backtest {config.name}") as running:
+            outcome = play(market, models, mode, None if quiet else running, journal)
+        warnings += [
+            *bars_without_price(outcome.tables[EquityMark], str(market.traded.id)),
+            *gaps_met(market, outcome.prices, outcome.tables, outcome.reached),
+            *outcome.warnings,
+        ]
+        ended = {
+            "warnings": warnings,
+            "wall_s": outcome.wall_s,
+            "events": outcome.events,
+            "end": outcome.reached,
+            "complete": outcome.complete,
+            "dust": outcome.dust,
+        }
+        end_run(folder, begun | ended, text, journal)
+    except BaseException:
+        abandon_run(folder, journal)
+        raise
     if outcome.traces:
         (folder / "failure.txt").write_text("\n".join(outcome.traces))
     if outcome.failures:
@@ -146,8 +159,11 @@ class Outcome:
     traces: list[str]  # of the failures
 
 
-def play(market: Market, models: Models, mode: Mode, running: Meter | None = None) -> Outcome:
-    """Run the assembled components over the market's backtest span."""
+def play(
+    market: Market, models: Models, mode: Mode, running: Meter | None = None, journal: Journal | None = None
+) -> Outcome:
+    """Run the assembled components over the market's backtest span; without a journal its records are kept in
+    memory."""
     config = market.config
     span = config.backtest
     _refuse_idle(market, models)
@@ -165,7 +181,7 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
             share = (ts - first) / (span.end - first)
             running.update(share, round(share * total))
 
-    journal = MemoryJournal()
+    journal = MemoryJournal() if journal is None else journal
     conductor = assemble(
         market,
         models,
@@ -204,7 +220,9 @@ def play(market: Market, models: Models, mode: Mode, running: Meter | None = Non
     finally:
         node.dispose()
         folder.cleanup()
-    tables = journal.tables() | {Order: as_table(Order, orders)}
+    for order in orders:
+        journal.write(order)
+    tables = journal.tables()
     price = floats(tables[EquityMark], "price")
     if not failures and len(price) and not np.any(price > 0):
         failures = [

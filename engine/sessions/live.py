@@ -31,10 +31,11 @@ from nautilus_trader.model import (
 
 from actors.guard import RunGuard
 from actors.hub import FeatureHub
+from actors.orders import desk_of
 from catalogs.recording import CatalogRecorder
 from core.errors import BeaufortError
-from core.journal import MemoryJournal, Tables
-from core.records import EquityMark, Fill, Liquidation, Order, as_table
+from core.journal import FolderJournal, Tables
+from core.records import EquityMark, Fill, Liquidation
 from engine.bundles import Models
 from engine.config import LiveSettings, RunConfig, to_toml
 from engine.identity import bar_identity
@@ -45,8 +46,8 @@ from engine.reports.summary import all_refused, summarize
 from engine.sessions.assembly import assemble
 from engine.sessions.backtest import describe
 from engine.sessions.live_state import SessionState, fitting
-from engine.sessions.orders import desk_of, order_records, order_warnings
-from engine.sessions.runs import new_run_folder, write_run
+from engine.sessions.orders import order_records, order_warnings
+from engine.sessions.runs import describe_run, end_run, new_run_folder
 from engine.sessions.settlement import account_balance
 from engine.venues import DataSource, build, find_instruments, node_config, run, venue_source
 from strategies.account import Account
@@ -92,15 +93,18 @@ def run_live(config: RunConfig, seconds: float | None = None, source: DataSource
         )
     source = source or venue_source(config.live)
     wanted = [config.data.streams[alias].instrument for alias in config.data.aliases]
-    folder = None
+    folder = journal = None
     try:
         with _interruptible() as from_now_on:
             folder = new_run_folder(config.backtest.runs, config.name)
             from_now_on()
             instruments = find_instruments(config.live, source, wanted, folder)
             recorder = CatalogRecorder(folder / "catalog", list(instruments.values()))
-            session = Session(config, config.live, source, folder, recorder)
+            journal = FolderJournal(folder, durable=True)
+            session = Session(config, config.live, source, folder, recorder, journal)
     except BaseException:
+        if journal is not None:
+            journal.close()
         if folder is not None:
             shutil.rmtree(folder)  # nothing has run
         raise
@@ -182,10 +186,12 @@ class Session:
         source: DataSource,
         folder: Path,
         recorder: CatalogRecorder,
+        journal: FolderJournal,
     ) -> None:
         self._live, self._source, self._folder, self._recorder = live, source, folder, recorder
-        self._guard, self._journal = RunGuard(), MemoryJournal()
+        self._guard, self._journal = RunGuard(), journal
         self._last_bar = self._flushed = 0
+        self._started = datetime.now(UTC).isoformat()
         data = config.data.model_copy(update={"catalog": folder / "catalog"})
         spans = config.train.model_copy(update={"catalog": config.train.catalog or config.data.catalog})
         config = config.model_copy(update={"data": data, "train": spans})
@@ -194,7 +200,7 @@ class Session:
         self._identity = identity(market, self._models)
         self._state_file = live.state / f"{config.name}.npz"
         remembered = SessionState.load(self._state_file)
-        now = time.time_ns() // 1_000 * 1_000  # configs write times to the microsecond
+        now = self._made = time.time_ns() // 1_000 * 1_000  # configs write times to the microsecond
         resumed = remembered is not None and self._fits(remembered, now)
         self._trade_from = now if resumed else now + config.backtest.warmup
         if remembered is not None and remembered.balance:
@@ -258,8 +264,9 @@ class Session:
 
     def run(self, seconds: float | None) -> None:
         """Run until stopped, then write the run folder and the state; see ``run_live``."""
-        began, started = time.perf_counter(), datetime.now(UTC)
+        began = time.perf_counter()
         problems: list[str] = []
+        describe_run(self._folder, *self._described())
         console.print(f"live at {self._source.venue}; Ctrl-C stops; {self._folder}", highlight=False)
         with _stopping(self._node, seconds):
             try:
@@ -271,6 +278,8 @@ class Session:
         mark = self._journal.latest(EquityMark)
         for fill in _unseen_fills(self._node.cache, self._journal.tables(), mark, account):
             self._journal.write(fill)
+        for order in orders:
+            self._journal.write(order)
         self._node.dispose()
         del (
             self._node
@@ -282,7 +291,16 @@ class Session:
             self._recorder.close()
         except (OSError, ValueError) as error:
             problems.append(f"live: the recording is incomplete: {error}")
-        self._write(started.isoformat(), time.perf_counter() - began, orders, not problems)
+        manifest, config = self._described()
+        manifest |= {
+            "wall_s": time.perf_counter() - began,
+            "complete": not problems,
+            "warnings": [
+                *order_warnings(orders, ()),
+                *self._models.warnings(self._trade_from, self._last_bar + 1),
+            ],
+        }
+        end_run(self._folder, manifest, config, self._journal)
         if self._guard.traces:
             (self._folder / "failure.txt").write_text("\n".join(self._guard.traces))
         if problems:
@@ -293,35 +311,35 @@ class Session:
         if ts - self._flushed >= _FLUSH:
             self._flushed = ts
             self._recorder.flush(ts)
+            describe_run(self._folder, *self._described())
             mark = self._journal.latest(EquityMark)
             if mark is not None:  # for the case that this process is killed
                 self._save_state(mark.equity, failed=False)
 
-    def _write(self, started: str, wall: float, orders: list[Order], complete: bool) -> None:
+    def _described(self) -> tuple[dict[str, Any], str]:
+        """Manifest and config of the run folder, as they are while the session goes on."""
         config, hub = self._config, self._hub
         # A backtest of the recording begins where the hub began, so that it closes the same bars, and ends
         # where the last one was closed.
-        warmup = max(self._trade_from - hub.started, 0)
-        span = {"start": self._trade_from, "end": self._last_bar + config.bars.grace, "warmup": warmup}
+        warmup = max(self._trade_from - (hub.started or self._made), 0)
+        last = max(self._last_bar, self._trade_from)
+        end = max(last + config.bars.grace, self._trade_from + 1)
+        span = {"start": self._trade_from, "end": end, "warmup": warmup}
         played = config.model_copy(update={"backtest": config.backtest.model_copy(update=span)})
         manifest = {
             "name": config.name,
             "mode": "sandbox",
-            "started": started,
-            "wall_s": wall,
+            "started": self._started,
+            "wall_s": 0.0,
             "events": self._recorder.received,
             "late_events": hub.late,
             "start": self._trade_from,
-            "end": self._last_bar,
-            "complete": complete,
-            "warnings": [
-                *order_warnings(orders, ()),
-                *self._models.warnings(self._trade_from, self._last_bar + 1),
-            ],
+            "end": last,
+            "complete": False,
+            "warnings": self._models.warnings(self._trade_from, last + 1),
             **describe(self._market, self._models),
         }
-        tables = self._journal.tables() | {Order: as_table(Order, orders)}
-        write_run(self._folder, manifest, to_toml(played), tables)
+        return manifest, to_toml(played)
 
     def _save_state(self, equity: float, *, failed: bool) -> None:
         """Keep what the next session needs; of one that failed the account's history alone."""

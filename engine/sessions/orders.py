@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nautilus_trader.common import Cache
-from nautilus_trader.model import OrderSide
 
+from actors.orders import record_of
 from actors.trader import Trader
 from core.records import Order
 from engine.reports.run_folder import REFUSED
@@ -16,34 +16,12 @@ from strategies.desk.refusals import short_reason
 
 def order_records(cache: Cache, trader: Trader) -> list[Order]:
     """Every order in ``cache``, and those that never came there, in the order of their initialization."""
-    orders = [
-        Order(
-            order.ts_init,
-            str(order.client_order_id),
-            desk_of(order),
-            str(order.instrument_id),
-            "buy" if order.side is OrderSide.BUY else "sell",
-            order.order_type.name.lower(),
-            order.quantity.as_double(),
-            _level(order),
-            order.status.name.lower(),
-            str(order.tags[0]),
-            trader.refusals.get(str(order.client_order_id), ""),
-            trader.outbox.held.get(str(order.client_order_id), 0),
-        )
-        for order in (*cache.orders(), *trader.outbox.unsent())
-    ]
+    held, orders = trader.outbox.held, []
+    for order in (*cache.orders(), *trader.outbox.unsent()):
+        key = str(order.client_order_id)
+        known = trader.orders.known.get(key)
+        orders.append(record_of(order, known.reason if known else "", held.get(key, 0)))
     return sorted(orders, key=lambda order: (order.ts, order.client_order_id))
-
-
-def desk_of(order: Any) -> str:
-    """The name of the strategy that sent a Nautilus order."""
-    return str(order.tags[1])
-
-
-def _level(order: Any) -> float:
-    level = getattr(order, "price", None) or getattr(order, "trigger_price", None)
-    return float("nan") if level is None else level.as_double()
 
 
 def order_warnings(orders: Sequence[Order], dust: Sequence[Mapping[str, Any]]) -> list[str]:

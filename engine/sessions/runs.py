@@ -1,5 +1,6 @@
-"""Run folders: what a backtest or a live session leaves behind, written as it ends, however it ends."""
+"""Run folders: what a backtest or a live session leaves behind, begun as it starts, however it ends."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import BeaufortError
-from core.journal import Tables
+from core.journal import FolderJournal
 from core.records import RoundTrip, as_table
 from core.settings import format_time
 from engine.reports.ledger import round_trips
@@ -52,40 +53,75 @@ def new_run_folder(root: Path, name: str) -> Path:
     raise FileExistsError(f"{root}: too many runs named {name}-{stamp}")
 
 
-def write_run(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    config: str,
-    recorded: Tables,
-) -> None:
-    """Fill a run folder, whole or not at all: everything is first written beside it.
+def begin_run(folder: Path, manifest: Mapping[str, Any], config: str, *, durable: bool) -> FolderJournal:
+    """Write what is known of a run at its start; what happens from then on goes to the journal.
 
-    The manifest comes last, so a folder with one is whole. What is in the folder already, such as a live
-    session's recording, stays.
+    Whatever ends the process, ``read_run`` reads the folder from now on.
 
     Raises
     ------
     BeaufortError
-        If it cannot be written; the folder is removed where nothing else is in it.
+        If it cannot be written; the folder is removed then.
     """
-    manifest = {"format": FORMAT, **manifest}
-    tables = {kind.TABLE: table for kind, table in recorded.items()}
-    run = Run(folder, manifest, config, **tables)  # type: ignore[arg-type]
-    tables[RoundTrip.TABLE] = as_table(RoundTrip, round_trips(run))
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        partial.mkdir()
-        (partial / "config.toml").write_text(config)
+        describe_run(folder, manifest, config)
+        return FolderJournal(folder, durable=durable)
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise BeaufortError(f"{folder}: the run cannot be written: {error}") from error
+
+
+def describe_run(folder: Path, manifest: Mapping[str, Any], config: str) -> None:
+    """Write config and manifest, each whole or not at all. Raises OSError."""
+    _replace(folder / "config.toml", config)
+    _replace(folder / "manifest.json", json.dumps({"format": FORMAT, **manifest}, indent=1, allow_nan=False))
+
+
+def end_run(folder: Path, manifest: Mapping[str, Any], config: str, journal: FolderJournal) -> None:
+    """Turn the journal into tables, and say in the manifest that the run has ended.
+
+    Raises
+    ------
+    BeaufortError
+        If that cannot be written: the journal stays then, and is read in place of the tables.
+    """
+    said: Any = {"format": FORMAT, **manifest, "ended": datetime.now(UTC).isoformat()}
+    written: list[Path] = []
+    try:
+        recorded = journal.tables()
+        tables = {kind.TABLE: table for kind, table in recorded.items()}
+        run = Run(folder, said, config, **tables)
+        tables[RoundTrip.TABLE] = as_table(RoundTrip, round_trips(run))
         for name, table in tables.items():
-            pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, allow_nan=False))
-        for path in sorted(partial.iterdir(), key=lambda path: path.name == "manifest.json"):
-            os.replace(path, folder / path.name)
-        partial.rmdir()
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        if isinstance(error, OSError):
-            raise BeaufortError(f"{folder}: the run cannot be written: {error}") from error
+            written.append(folder / f"{name}.parquet.partial")
+            pq.write_table(table, written[-1], compression="zstd")
+        for path in written:
+            os.replace(path, path.with_suffix(""))
+        describe_run(folder, said, config)
+        journal.close()
+        journal.path.unlink()
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise BeaufortError(
+            f"{folder}: the run cannot be closed: {error}; what it did is in its journal, which `beaufort "
+            "report` reads"
+        ) from error
+
+
+def abandon_run(folder: Path, journal: FolderJournal) -> None:
+    """Let go of a run that broke off: a folder in which nothing has happened is removed."""
+    with contextlib.suppress(BeaufortError, OSError):  # what came before is what went wrong
+        journal.close()
+    if not journal.path.stat().st_size:
+        shutil.rmtree(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
         raise

@@ -25,4 +25,5 @@ def idle(guard: RunGuard) -> dict[str, Any]:
         journal=MemoryJournal(),
         guard=guard,
     )
-    return {"governor": governor, "trader": TraderConfig(instrument, (), account, USDT), "guard": guard}
+    trader = TraderConfig(instrument, (), account, USDT, MemoryJournal())
+    return {"governor": governor, "trader": trader, "guard": guard}

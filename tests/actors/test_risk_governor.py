@@ -144,7 +144,7 @@ def _run(
     replay = ReplayActor(
         ReplayConfig(
             governor=governor,
-            trader=TraderConfig(instrument, (desk,), account, currency),
+            trader=TraderConfig(instrument, (desk,), account, currency, journal),
             guard=guard,
             recording=recording,
             publish_delay=GRACE,

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 import small_market
 
+import engine.sessions.backtest
 from actors import hub, records
 from core.errors import BeaufortError
 from core.events import LAST, EventKind
-from core.journal import MemoryJournal
 from core.records import EquityMark
 from engine.config import RunConfig, to_toml
 from engine.pipeline import Market
 from engine.reports import summary, write_report
-from engine.reports.run_folder import FORMAT, read_run
+from engine.reports.run_folder import read_run
 from engine.research.training import train
 from engine.sessions.backtest import play, run_backtest
-from engine.sessions.runs import new_run_folder, write_run
+from engine.sessions.runs import abandon_run, begin_run, end_run, new_run_folder
 from strategies.momentum import MomentumPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -235,13 +235,17 @@ def test_a_component_that_fails_leaves_the_partial_run(
         run_backtest(config, "replay", quiet=True)
 
 
-@pytest.mark.parametrize("recorded", [False, True])
-def test_a_full_disk_leaves_no_half_of_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+def test_a_disk_that_is_full_at_the_end_leaves_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = new_run_folder(tmp_path, "small")
-    if recorded:  # a live session's folder has its recording in it from the start
-        (folder / "catalog").mkdir()
+    manifest = {
+        "name": "small", "mode": "replay", "started": "2026-01-05T00:00:00+00:00", "wall_s": 0.0,
+        "events": 0, "start": 0, "end": 0, "instrument": "X", "currency": "USDT", "starting_equity": 1e4,
+        "complete": False,
+    }  # fmt: skip
+    journal = begin_run(folder, manifest, "", durable=False)
+    journal.write(EquityMark(10**9, "X", 1e4, 1e4, 100.0, 0.0, "none", False))
     honest, full = pq.write_table, OSError(errno.ENOSPC, "No space left on device")
 
     def writes(table: Any, path: Path, **options: Any) -> None:
@@ -249,18 +253,30 @@ def test_a_full_disk_leaves_no_half_of_a_run(
         if path.name.startswith("equity"):
             raise full
 
-    manifest = {"name": "small", "mode": "replay", "instrument": "X"}
     monkeypatch.setattr(pq, "write_table", writes)
-    with pytest.raises(BeaufortError, match=f"{folder}: the run cannot be written: .*No space left"):
-        write_run(folder, manifest, "", MemoryJournal().tables())
-    assert [str(path.relative_to(folder)) for path in tmp_path.rglob("*") if path != folder] == (
-        ["catalog"] if recorded else []
-    )
-    monkeypatch.undo()
-    folder.mkdir(exist_ok=True)
-    write_run(folder, manifest, "", MemoryJournal().tables())
-    assert json.loads((folder / "manifest.json").read_text()) == {"format": FORMAT, **manifest}
-    assert list(tmp_path.iterdir()) == [folder]
+    with pytest.raises(BeaufortError, match=f"{folder}: the run cannot be closed: .*No space left"):
+        end_run(folder, manifest | {"complete": True}, "", journal)
+    abandon_run(folder, journal)
+    left = ["config.toml", "journal", "manifest.json"]
+    assert sorted(path.name for path in folder.iterdir()) == left
+    run = read_run(folder)
+    assert run.equity["ts"].to_pylist() == [10**9]
+    assert "was cut off" in run.manifest["warnings"][0]
+    assert run.manifest["end"] == 10**9
+    assert summary(folder)["complete"] is False
+
+
+def test_a_run_that_breaks_off_before_anything_happened_leaves_no_folder(
+    trained: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: Any) -> Any:
+        raise BeaufortError("planted")
+
+    monkeypatch.setattr(engine.sessions.backtest, "price_feed", fails)
+    runs = trained.backtest.model_copy(update={"runs": tmp_path / "runs"})
+    with pytest.raises(BeaufortError, match="planted"):
+        run_backtest(trained.model_copy(update={"backtest": runs}), "replay", quiet=True)
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["TRADE_BUY", "BID", "MARK", "FUNDING"])

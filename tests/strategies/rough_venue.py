@@ -7,6 +7,7 @@ orders are capped at it when they fill, and rejected where there is nothing to r
 import itertools
 import math
 import random
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -77,6 +78,13 @@ def event(kind: str, order: Any, **facts: Any) -> Any:
     return type(kind, (SimpleNamespace,), {})(client_order_id=order.client_order_id, **facts)
 
 
+class Number(float):
+    """A quantity as Nautilus has them, to count with."""
+
+    def as_double(self) -> float:
+        return float(self)
+
+
 class RoughVenue:
     """Host, cache, clock, factory and market of a trader with ``desks`` whimsical desks."""
 
@@ -126,6 +134,7 @@ class RoughVenue:
             ),
             account=SimpleNamespace(fill=lambda *_a, **_k: 0.0, ahead=0.0),  # type: ignore[arg-type]
             currency=None,  # type: ignore[arg-type]
+            journal=self.journal,
         )
         self.trader = Trader(self, config, lambda callback: callback)  # type: ignore[arg-type]
         for desk in self.trader.desks.values():
@@ -136,10 +145,15 @@ class RoughVenue:
     def _factory(self, kind: str) -> Any:
         def make(_iid: Any, side: Any, quantity: Any, level: Any = None, *_rest: Any, **k: Any) -> Any:
             return SimpleNamespace(
+                instrument_id=_iid,
+                side=side,
+                order_type=SimpleNamespace(name=kind.upper()),
+                status=SimpleNamespace(name="INITIALIZED"),
+                tags=k["tags"],
                 client_order_id=f"O-{next(self._ids)}",
                 kind=kind,
                 sign=1 if side is OrderSide.BUY else -1,
-                quantity=quantity.as_double(),
+                quantity=Number(quantity.as_double()),
                 level=None if level is None else level.as_double(),
                 reduce_only=k["reduce_only"],
                 role=k["tags"][0],
@@ -257,7 +271,7 @@ class RoughVenue:
         order.filled = round(order.filled + part, 3)
         order.closed = order.filled >= order.quantity - 1e-9
         self.net = round(self.net + order.sign * part, 3)
-        amount = SimpleNamespace(as_decimal=lambda: part)
+        amount = SimpleNamespace(as_decimal=lambda: Decimal(repr(part)))
         self._tell(
             "OrderFilled",
             order,

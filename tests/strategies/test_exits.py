@@ -166,7 +166,7 @@ def test_refused_entries_are_tried_again_after_one_two_four_bars():
     waited = {d["reason"] for d in played.decisions if d["action"] == "none"}
     assert waited == {"enter put off after a refusal: QUANTITY_EXCEEDS_MAXIMUM"}
     key = str(played.orders[0].client_order_id)
-    assert played.trader.refusals[key].startswith("QUANTITY_EXCEEDS_MAXIMUM: effective=50")
+    assert played.trader.orders.known[key].reason.startswith("QUANTITY_EXCEEDS_MAXIMUM: effective=50")
 
 
 def test_the_wait_goes_on_in_the_next_session():

@@ -316,6 +316,7 @@ def play(
             )
         ),
         currency=money.currency,
+        journal=journal,
         latency=latency,
         holes=holes,
     )
