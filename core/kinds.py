@@ -93,6 +93,11 @@ def kinds_of[F: Family](family: type[F]) -> tuple[type[F], ...]:
     return tuple(found)
 
 
+def by_kind[F: Family](family: type[F]) -> dict[str, type[F]]:
+    """The kinds of ``family`` by the names that a config has for them."""
+    return {name: cls for cls in kinds_of(family) for name in tags(cls)}
+
+
 def members(annotation: Any) -> list[type[Settings]]:
     """The settings that may stand where a field's ``annotation`` does."""
     if isinstance(annotation, type):

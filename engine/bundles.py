@@ -29,7 +29,7 @@ from engine.identity import Window, short_hash
 from engine.stages import Stage, Validity
 
 FORMAT = 2
-_VERSIONED = ("numpy", "numba", "hmmlearn", "arch", "onnxruntime", "torch", "nautilus_trader")
+_VERSIONED = ("numpy", "numba", "hmmlearn", "scikit-learn", "arch", "onnxruntime", "torch", "nautilus_trader")
 _SHOWN = 4  # differences of settings that a refusal lists
 
 Fingerprints = Callable[[Sequence[int]], list[str]]

@@ -1,6 +1,7 @@
 """Volatility forecasters and the risk-on/off gate.
 
-A new module here that subclasses ``VolatilitySettings`` is found by itself.
+A new module here that subclasses ``VolatilitySettings`` is found by itself, and so is every learner of
+``learners/`` that can learn a variance.
 """
 
 from core.kinds import import_modules

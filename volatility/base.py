@@ -10,11 +10,10 @@ from pydantic import Field
 
 from core import checks
 from core.causal import CausalFilter
-from core.fitting import warn_fit
+from core.fitting import OnEpoch, warn_fit
 from core.kinds import Family
 from core.settings import Bars
 from core.table import FeatureTable
-from learners.training import Progress
 from volatility.scores import realized_variance
 
 _LEAST_MOVES = 100  # returns other than zero, below which the scale of a variance is anybody's guess
@@ -45,10 +44,10 @@ class VolatilitySettings(Family):
         """Raise ValueError where ``fit`` could not be one: asked of every stage before any is fitted."""
         training_rows(table, self)
 
-    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> CausalFilter:
+    def fit(self, table: FeatureTable, seed: int, on_epoch: OnEpoch | None = None) -> CausalFilter:
         """The forecaster fitted on ``table``, which holds the training span and nothing after it.
 
-        ``progress`` is told of every epoch, by models that have epochs.
+        ``on_epoch`` is called after every epoch, by models that have epochs.
 
         Raises
         ------

@@ -9,9 +9,8 @@ import numpy as np
 
 from core import checks
 from core.causal import Params, State
-from core.fitting import warn_fit
+from core.fitting import OnEpoch, warn_fit
 from core.table import FeatureTable
-from learners.training import Progress
 from volatility.base import (
     NEUTRAL,
     OUTPUTS,
@@ -35,7 +34,7 @@ class EgarchSettings(VolatilitySettings):
 
     kind: Literal["egarch"] = "egarch"
 
-    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "EgarchFilter":
+    def fit(self, table: FeatureTable, seed: int, on_epoch: OnEpoch | None = None) -> "EgarchFilter":
         """Maximum likelihood by arch from several starting points; ``seed`` has no effect.
 
         Returns of exactly zero (bars without a trade, prices in coarse ticks) are left out of the likelihood:

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from core.fitting import OnEpoch
 from core.settings import Fraction
 from core.table import FeatureTable
-from learners.training import Progress
 from volatility.base import VolatilitySettings, calibrated, training_rows
 from volatility.garch import GarchFilter
 from volatility.scores import qlike, realized_variance
@@ -25,7 +25,7 @@ class EwmaSettings(VolatilitySettings):
     decay: Fraction | None = Field(default=None, gt=0, lt=1)
     """Weight of the past; 0.94 is RiskMetrics' value for daily data. Absent: chosen by the fit."""
 
-    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> GarchFilter:
+    def fit(self, table: FeatureTable, seed: int, on_epoch: OnEpoch | None = None) -> GarchFilter:
         """An integrated GARCH filter without constant; ``seed`` has no effect."""
         returns = training_rows(table, self)[:, 0]
         realized = realized_variance(returns, self.horizon)

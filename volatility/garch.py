@@ -9,9 +9,8 @@ import numpy as np
 
 from core import checks
 from core.causal import Params, State
-from core.fitting import warn_fit
+from core.fitting import OnEpoch, warn_fit
 from core.table import FeatureTable
-from learners.training import Progress
 from volatility.base import (
     NEUTRAL,
     OUTPUTS,
@@ -31,7 +30,7 @@ class GarchSettings(VolatilitySettings):
 
     kind: Literal["garch"] = "garch"
 
-    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "GarchFilter":
+    def fit(self, table: FeatureTable, seed: int, on_epoch: OnEpoch | None = None) -> "GarchFilter":
         """The best of arch's fits from several starting points; ``seed`` has no effect."""
         from arch.univariate import GARCH, ZeroMean
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from core import checks
 from core.causal import Params, State
+from core.fitting import OnEpoch
 from core.settings import Bars, Count
 from core.table import FeatureTable
-from learners.training import Progress
 from volatility.base import (
     NEUTRAL,
     OUTPUTS,
@@ -50,7 +50,7 @@ class HarSettings(VolatilitySettings):
     def check(self, table: FeatureTable) -> None:
         self._rows(table)
 
-    def fit(self, table: FeatureTable, seed: int, progress: Progress | None = None) -> "HarFilter":
+    def fit(self, table: FeatureTable, seed: int, on_epoch: OnEpoch | None = None) -> "HarFilter":
         """Least squares on the training span; ``seed`` has no effect."""
         windows = self._windows()
         rows = self._rows(table)

@@ -12,7 +12,7 @@ import volatility
 from catalogs.synthetic.writing import read_settings, read_truth, synthesize
 from core.causal import Chain
 from core.errors import BeaufortError
-from core.kinds import kinds_of
+from core.kinds import by_kind
 from core.messages import REGIMES
 from core.settings import format_duration, format_time
 from core.table import FeatureTable
@@ -243,7 +243,7 @@ def _volatility_models(config: RunConfig) -> dict[str, volatility.VolatilitySett
     """The config's model and the others at their defaults, all on the same returns and horizon."""
     mine = config.volatility
     common: dict[str, Any] = {"returns": mine.returns, "horizon": mine.horizon, "max_rows": mine.max_rows}
-    classes = {c.model_fields["kind"].default: c for c in kinds_of(volatility.VolatilitySettings)}
+    classes = by_kind(volatility.VolatilitySettings)
     others = {kind: classes[kind](**common) for kind in _BASELINES if kind != mine.kind}
     return {mine.kind: mine, **others}
 

@@ -13,12 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from core.causal import CausalFilter, Chain
 from core.errors import BeaufortError
-from core.fitting import FitWarning
+from core.fitting import Epoch, FitWarning
 from core.messages import STAGES
 from core.settings import format_time
 from engine.config import RunConfig
 from engine.pipeline import BarSeries
-from learners.training import Epoch
 
 _YEAR = 365 * 86_400 * 10**9
 
@@ -57,7 +56,7 @@ def fit(config: RunConfig, series: BarSeries, say: Callable[[str], None] = lambd
     span = f"{format_time(int(table.ts[0]))} .. {format_time(int(table.ts[-1]))} ({len(table):,} bars)"
     amiss: list[str] = []
 
-    def progress(epoch: Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         best = ", the best so far" if epoch.best else ""
         say(f"    epoch {epoch.epoch} of {epoch.epochs}: validation loss {epoch.validation_loss:.5g}{best}")
 
@@ -71,8 +70,8 @@ def fit(config: RunConfig, series: BarSeries, say: Callable[[str], None] = lambd
     stages: dict[str, CausalFilter] = {}
     for name, part in asked.items():
         say(f"  {name}: {part.kind}")
-        told = (config.seed, progress) if name in ("volatility", "forecast") else (config.seed,)
-        stages[name] = guarded(name, part.kind, functools.partial(part.fit, *_examples(name, series), *told))
+        rest = (config.seed, on_epoch) if name in ("volatility", "forecast") else (config.seed,)
+        stages[name] = guarded(name, part.kind, functools.partial(part.fit, *_examples(name, series), *rest))
     model, horizon = stages["volatility"], config.volatility.horizon
     stages["volatility"] = Chain(
         model, guarded("gate", "quantiles", lambda: config.gate.fit(model, table, horizon))

@@ -1,4 +1,8 @@
-"""Forecasters of the price's direction. A new module here that subclasses ``ForecastSettings`` is found."""
+"""Forecasters of the price's direction.
+
+A new module here that subclasses ``ForecastSettings`` is found by itself, and so is every learner of
+``learners/`` that can tell classes apart.
+"""
 
 from core.kinds import import_modules
 from strategies.forecasters.base import ForecastSettings

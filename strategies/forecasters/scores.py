@@ -1,4 +1,7 @@
-"""How good a forecast of direction was: AUC, Brier, calibration error, and what acting on it would earn."""
+"""How good a forecast of direction was: AUC, Brier, calibration error, and what acting on it would earn.
+
+scikit-learn is imported when a forecast is judged and never to trade.
+"""
 
 from typing import NamedTuple
 
@@ -21,21 +24,22 @@ def auc(p: np.ndarray, happened: np.ndarray) -> float:
     float
         0.5 says nothing was known. NaN if the event always or never came.
     """
+    from sklearn.metrics import roc_auc_score
+
     p, happened = _known(p, happened)
-    events = int(happened.sum())
-    others = len(happened) - events
-    if not events or not others:
-        return float("nan")
-    _, place, count = np.unique(p, return_inverse=True, return_counts=True)
-    rank = np.cumsum(count) - (count - 1) / 2  # mean rank, from one, of the equal values
-    return float((rank[place][happened].sum() - events * (events + 1) / 2) / (events * others))
+    return float(roc_auc_score(happened, p)) if 0 < happened.sum() < len(happened) else float("nan")
 
 
 def brier(p: np.ndarray, happened: np.ndarray) -> float:
     """Mean squared distance of probability and event (Brier 1950); the base rate b alone scores ``b (1 -
     b)``."""
+    from sklearn.metrics import brier_score_loss
+
     p, happened = _known(p, happened)
-    return float(np.mean((p - happened) ** 2)) if len(p) else float("nan")
+    if not len(p):
+        return float("nan")
+    # A float32 softmax may end a last bit above one.
+    return float(brier_score_loss(happened, np.clip(p, 0.0, 1.0), pos_label=True))
 
 
 def calibration_error(p: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:

@@ -173,6 +173,7 @@ def _values(
             "ewma",
             "har",
             "tcn",
+            "linear",
             "logistic",
             "lstm",
             "grid",

@@ -252,7 +252,7 @@ def test_a_backtest_never_imports_what_only_training_needs(file: str) -> None:
     script = (
         "import sys; from engine.cli import main; "
         f"code = main(['backtest', {file!r}, '--json', '--no-report']); "
-        "print(code, sorted({'torch', 'onnx'} & set(sys.modules)))"
+        "print(code, sorted({'torch', 'onnx', 'sklearn', 'hmmlearn', 'arch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])

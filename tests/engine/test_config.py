@@ -47,7 +47,7 @@ def _problems(*overrides: str) -> list[str]:
         ("strategies.grid.kind=gird", "strategies.grid.kind: 'gird' is not one of 'grid', 'momentum'"),
         ("regime.kind=rule", "regime.kind: 'rule' is not one of 'rules', 'hmm'"),
         ("bars.kind=tick", "bars.kind: 'tick' is not one of 'clock', 'volume', 'dollar', 'external'"),
-        ("forecast.kind=foo", "forecast.kind: 'foo' is not one of 'logistic', 'lstm'"),
+        ("forecast.kind=foo", "forecast.kind: 'foo' is not one of 'logistic', 'lstm', 'tcn'"),
         ("bars.interval=1x", "bars.interval: '1x' is not a duration; write a number and a unit of ns"),
         ("bars.interval=2h", "bars.interval: 2h is not between 100ms and 1h"),
         ("backtest.warmup=-5m", "backtest.warmup: '-5m' is not a duration"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small_market
-from test_fits import HMM, NETWORKS
+from test_fits import CROSSED, HMM, LINEAR, NETWORKS
 
 from core.causal import CausalFilter
 from core.errors import BeaufortError
@@ -103,7 +103,9 @@ MODELS = {
     "rules, ewma, logistic": (),
     "hmm, egarch": (HMM, "volatility.kind=egarch"),
     "har": ("volatility={kind='har', horizon=10}",),
+    "linear": LINEAR,
     "networks": NETWORKS,
+    "networks, crossed": CROSSED,
 }
 
 
@@ -111,7 +113,7 @@ MODELS = {
 @pytest.mark.parametrize("models", MODELS)
 def test_mutated_bundles(catalog: Path, tmp_path: Path, models: str) -> None:
     """Of each bundle 500: half as damage leaves them, half with their hashes mended."""
-    if models == "networks":
+    if models.startswith("networks"):
         pytest.importorskip("torch")
     config = small_market.config(catalog, tmp_path, *MODELS[models])
     (honest,) = train(config)

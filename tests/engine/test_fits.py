@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from core.errors import BeaufortError
 from core.fitting import warn_fit
-from core.kinds import kinds_of
+from core.kinds import by_kind, kinds_of
 from core.settings import Settings
 from core.table import FeatureTable
 from engine.config import RunConfig, to_toml
@@ -27,7 +27,6 @@ from engine.sessions.backtest import run_backtest
 from regimes import RegimeSettings
 from regimes.rules import RulesSettings
 from strategies.forecasters import ForecastSettings
-from strategies.forecasters.logistic import LogisticSettings
 from volatility import VolatilitySettings
 from volatility.ewma import EwmaSettings
 
@@ -49,6 +48,11 @@ def _table(returns: np.ndarray) -> FeatureTable:
         "log_return_1": returns,
         "log_return_60": np.convolve(returns, np.ones(60))[: len(returns)],
         "realized_volatility_60": np.sqrt(np.convolve(returns**2, np.ones(60))[: len(returns)]),
+        **{
+            f"log_volatility_{n}": 0.5
+            * np.log(np.maximum(np.convolve(returns**2, np.ones(n) / n)[: len(returns)], 1e-16))
+            for n in (15, 60, 360)
+        },
         "time_of_day_sin": np.sin(ts / 1e13),
         "time_of_day_cos": np.cos(ts / 1e13),
     }
@@ -115,7 +119,7 @@ def test_a_forecaster_of_one_class_is_refused_before_anything_is_fitted(
     [
         (RulesSettings, "regime rules"),
         (EwmaSettings, "volatility ewma"),
-        (LogisticSettings, "forecast logistic"),
+        (by_kind(ForecastSettings)["logistic"], "forecast logistic"),
     ],
 )
 @pytest.mark.parametrize(
@@ -199,8 +203,16 @@ NETWORKS = (
     "forecast={kind='lstm', features=['log_return_10', 'book_imbalance_5'], horizon=30, cost_bps=1.0, "
     "window=8, hidden=6, training={epochs=2}}",
 )
+CROSSED = (
+    "volatility={kind='lstm', horizon=30, window=8, hidden=4, training={epochs=2}}",
+    "forecast={kind='tcn', features=['log_return_10', 'book_imbalance_5'], horizon=30, cost_bps=1.0, "
+    "layers=3, channels=4, training={epochs=2}}",
+)
+LINEAR = ("volatility={kind='linear', horizon=10}",)
 MODELS = {
     "hmm, egarch, logistic": (HMM, "volatility.kind=egarch"),
+    "rules, linear, logistic": LINEAR,
+    "rules, lstm, tcn": CROSSED,
     "rules, har, logistic": ("volatility={kind='har', horizon=10}",),
     "rules, garch, logistic": ("volatility.kind=garch",),
     "hmm, tcn, lstm": (HMM, *NETWORKS),

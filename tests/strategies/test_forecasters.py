@@ -6,14 +6,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from core.causal import load_filter
+from core.kinds import by_kind
 from core.table import FeatureTable
-from strategies.forecasters.base import examples, forward_returns, labels
-from strategies.forecasters.calibration import calibrate, softmax
-from strategies.forecasters.logistic import LogisticSettings, fit_logistic, log_loss
+from strategies.forecasters import ForecastSettings, learned
+from strategies.forecasters.base import forward_returns, labels
+from strategies.forecasters.calibration import Calibration, calibrate, softmax
 from strategies.forecasters.scores import auc, calibration_error
 from tests.conformance import check_laws
 
-SETTINGS = LogisticSettings(horizon=5, cost_bps=10)
+LogisticForecast = by_kind(ForecastSettings)["logistic"]
+SETTINGS = LogisticForecast(horizon=5, cost_bps=10)
 
 
 def market(n: int, seed: int, signal: float) -> tuple[FeatureTable, np.ndarray]:
@@ -44,7 +46,7 @@ def test_forward_returns_beyond_the_data_are_unknown():
 
 
 def test_the_threshold_is_a_multiple_of_the_round_trip():
-    assert LogisticSettings(cost_bps=8, cost_multiple=1.5).threshold == pytest.approx(0.0012)
+    assert LogisticForecast(cost_bps=8, cost_multiple=1.5).threshold == pytest.approx(0.0012)
 
 
 def test_examples_are_slices_in_time_that_share_no_row_and_no_price():
@@ -52,15 +54,15 @@ def test_examples_are_slices_in_time_that_share_no_row_and_no_price():
     table.values[100:110, 1] = np.nan
     price[500:503] = np.nan
     window, horizon = 8, SETTINGS.horizon
-    data = examples(SETTINGS, table, price, window)
+    data = by_kind(ForecastSettings)["lstm"](window=window, horizon=5).task(table, price)
     kept = np.delete(np.arange(2_000), range(100, 110))
     np.testing.assert_array_equal(data.rows, table.values[kept])
     expected = labels(forward_returns(price, horizon), SETTINGS.threshold)[kept]
-    np.testing.assert_array_equal(data.labels, expected)
+    np.testing.assert_array_equal(data.targets, expected)
     for earlier, later in ((data.train, data.validation), (data.validation, data.calibration)):
         assert earlier[-1] + horizon < later[0] - (window - 1)
     for chosen in (data.train, data.validation, data.calibration):
-        assert (data.labels[chosen] >= 0).all()
+        assert (data.targets[chosen] >= 0).all()
     assert data.train[0] == window - 1
     assert data.calibration[-1] == kept.size - 1 - horizon
     fitted_on = table.values[kept][: round(0.7 * kept.size)]
@@ -70,7 +72,7 @@ def test_examples_are_slices_in_time_that_share_no_row_and_no_price():
 
 def test_examples_take_the_last_rows_and_the_named_columns():
     table, price = market(3_000, 1, signal=0)
-    data = examples(LogisticSettings(features=("c", "a"), horizon=5, max_rows=1_000), table, price, 1)
+    data = LogisticForecast(features=("c", "a"), horizon=5, max_rows=1_000).task(table, price)
     assert data.inputs == ("c", "a")
     np.testing.assert_array_equal(data.rows, table.values[-1_000:, [2, 0]])
 
@@ -78,7 +80,7 @@ def test_examples_take_the_last_rows_and_the_named_columns():
 def test_a_market_that_never_moves_beyond_the_cost_is_refused_with_numbers():
     table, price = market(2_000, 1, signal=0)
     with pytest.raises(ValueError, match=r"0 go up and 0 down by more than 500 bps within 5 bars"):
-        LogisticSettings(horizon=5, cost_bps=500).fit(table, price, seed=1)
+        LogisticForecast(horizon=5, cost_bps=500).fit(table, price, seed=1)
 
 
 def test_prices_that_are_not_one_a_bar_are_refused():
@@ -133,15 +135,43 @@ def test_folding_into_a_layer_equals_calibrating_its_logits():
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1e-1])
-def test_logistic_fit_equals_scikit_learn(penalty):
-    rng = np.random.default_rng(6)
-    rows = rng.normal(size=(800, 3))
-    happened = np.argmax(rows @ rng.normal(size=(3, 3)) + rng.gumbel(size=(800, 3)), axis=1)
-    theirs = LogisticRegression(C=1 / (penalty * 800), tol=1e-10, max_iter=2_000).fit(rows, happened)
-    ours = fit_logistic(rows, happened, penalty)
-    np.testing.assert_allclose(ours[:, :-1], theirs.coef_, atol=2e-3)
-    expected = -np.log(theirs.predict_proba(rows)[np.arange(800), happened]).mean()
-    assert log_loss(ours, rows, happened) == pytest.approx(expected, abs=1e-5)
+def test_before_calibration_its_coefficients_minimise_the_penalised_log_loss(penalty, monkeypatch):
+    """Against the gradient of the objective, written out: zero there, and larger beside it."""
+    monkeypatch.setattr(learned, "calibrate", lambda scores, targets: Calibration(1.0, 0.0))
+    table, price = market(4_000, 6, signal=3e-4)
+    settings = LogisticForecast(horizon=5, cost_bps=10, penalty=penalty)
+    task, model = settings.task(table, price), settings.fit(table, price, seed=1)
+    rows, happened = task.scaled()[task.train], np.eye(3)[task.targets[task.train]]
+
+    def gradient(weight: np.ndarray) -> float:
+        error = softmax(rows @ weight.T + np.array(model.bias)) - happened
+        return np.abs(error.T @ rows / len(rows) + penalty * weight).max()
+
+    assert gradient(np.array(model.weight)) < 1e-5
+    assert gradient(1.01 * np.array(model.weight)) > 1e-4
+
+
+def test_the_penalty_is_that_of_the_lowest_log_loss_on_the_validation_slice():
+    table, price = market(4_000, 9, signal=3e-4)
+    task = SETTINGS.task(table, price)
+    rows, happened = task.scaled(), task.targets
+    losses = {}
+    for penalty in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+        model = LogisticForecast(horizon=5, cost_bps=10, penalty=penalty).fit(table, price, seed=1)
+        theirs = LogisticRegression(C=1 / (penalty * len(task.train)), tol=1e-6, max_iter=1_000)
+        theirs.fit(rows[task.train], happened[task.train])
+        p = theirs.predict_proba(rows[task.validation])
+        losses[-np.log(p[np.arange(len(p)), happened[task.validation]]).mean()] = model
+    assert SETTINGS.fit(table, price, seed=1) == losses[min(losses)]
+
+
+def test_a_class_that_the_training_slice_has_none_of_is_all_but_excluded():
+    table, price = market(4_000, 6, signal=3e-4)
+    settings = LogisticForecast(horizon=5, cost_bps=0)  # every bar moves beyond a cost of nothing
+    assert (settings.task(table, price).targets != 2).all()
+    p = settings.fit(table, price, seed=1).run(table.values)
+    assert (p.sum(axis=1) > 0.99).all()
+    assert auc(p[:-5, 0], labels(forward_returns(price, 5), 0.0)[:-5] == 0) > 0.65
 
 
 @pytest.fixture(scope="module")

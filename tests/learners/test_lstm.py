@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
+from core.kinds import by_kind
 from core.table import FeatureTable
-from learners.training import TrainingSettings
+from learners.networks import TrainingSettings
+from strategies.forecasters import ForecastSettings
 from strategies.forecasters.base import forward_returns, labels
-from strategies.forecasters.logistic import LogisticSettings
-from strategies.forecasters.lstm import LstmSettings
 from strategies.forecasters.scores import auc, calibration_error
 from tests.conformance import check_laws
 
 pytest.importorskip("torch", reason="training needs the 'train' extra")
 pytest.importorskip("onnx", reason="training needs the 'train' extra")
 
-SETTINGS = LstmSettings(
+FORECASTERS = by_kind(ForecastSettings)
+SETTINGS = FORECASTERS["lstm"](
     horizon=4,
     cost_bps=10,
     window=6,
@@ -60,7 +61,7 @@ def test_finds_a_planted_signal_of_which_the_last_bar_shows_half(fitted):
     table, price, model = fitted
     assert model.outputs == ("p_up", "p_down")
     p, happened = held_out(model, table, price)
-    linear, _ = held_out(fit(LogisticSettings(horizon=4, cost_bps=10), table, price), table, price)
+    linear, _ = held_out(fit(FORECASTERS["logistic"](horizon=4, cost_bps=10), table, price), table, price)
     for side in (0, 1):
         score = auc(p[:, side], happened == side)
         assert score > 0.6

@@ -9,17 +9,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from core.kinds import by_kind
 from core.table import FeatureTable
-from learners.training import TrainingSettings, deterministic
+from learners.networks import TrainingSettings, deterministic
+from learners.tcn import TcnSettings
 from tests.conformance import check_laws
+from volatility import VolatilitySettings
 from volatility.garch import GarchSettings
+from volatility.learned import VarianceTask
 from volatility.scores import qlike, realized_variance
-from volatility.tcn import TcnSettings, _network
 
 torch = pytest.importorskip("torch", reason="training needs the 'train' extra")
 pytest.importorskip("onnx", reason="training needs the 'train' extra")
 
-SETTINGS = TcnSettings(
+TcnVolatility = by_kind(VolatilitySettings)["tcn"]
+SETTINGS = TcnVolatility(
     returns="r",
     clock=None,
     horizon=10,
@@ -108,17 +112,24 @@ def test_forecast_stays_within_what_the_training_slice_realized():
 
 def test_network_is_a_dilated_causal_convolution_beside_rolling_means():
     layers, channels, floor = 4, 3, 1e-3
+    nothing = np.empty(0, np.int64)
+    task = VarianceTask(
+        inputs=("r", "x"), rows=np.empty((0, 2)), mean=np.zeros(2), std=np.ones(2), clip=9.0,
+        window=2**layers, targets=nothing, train=nothing, validation=nothing, calibration=nothing,
+        horizon=10, level=1.0, floor=floor, bounds=(-9.0, 9.0),
+    )  # fmt: skip
     with deterministic(1) as _:
-        network = _network(torch, layers, 2, channels, floor)
+        body = TcnSettings(layers=layers, channels=channels).body(torch, task.channels, task.window)
+        network = task.network(torch, body, channels)
         torch.nn.init.normal_(network.head.weight)
         window = torch.randn(1, 2**layers, 2)
         with torch.no_grad():
             said = float(network(window))
             z = window[0, :, 0].numpy().astype(float)
             y = torch.cat((window, torch.log(window[:, :, :1] ** 2 + 0.01)), 2).transpose(1, 2)
-            y = network.enter(y)
+            y = body.enter(y)
             for level, layer in enumerate(
-                network.convolutions
+                body.convolutions
             ):  # dense: every position, zeros before the window
                 past = torch.nn.functional.pad(y, (2**level, 0))
                 conv = torch.nn.functional.conv1d(past, layer.weight, layer.bias, dilation=2**level)
@@ -132,7 +143,7 @@ def test_network_is_a_dilated_causal_convolution_beside_rolling_means():
 def test_a_span_shorter_than_the_window_says_so():
     table, _ = market(300, 1, clustered=True)
     with pytest.raises(ValueError, match="train on a longer span"):
-        TcnSettings(returns="r", clock=None, horizon=10, layers=8).fit(table, seed=1)
+        TcnVolatility(returns="r", clock=None, horizon=10, layers=8).fit(table, seed=1)
 
 
 REPO = Path(__file__).resolve().parents[2]
@@ -152,7 +163,7 @@ def test_on_bitmex_minutes_it_beats_garch_and_the_sample_variance_out_of_sample(
     table = FeatureTable(ts, names, np.column_stack((r, np.sin(angle), np.cos(angle))))
     cut = int(np.searchsorted(bars.ts_open, pd.Timestamp("2018-06-15", tz="UTC")))
     train = FeatureTable(ts[:cut], names, table.values[:cut])
-    settings = TcnSettings(layers=8, training=TrainingSettings(epochs=6, patience=2))
+    settings = TcnVolatility(layers=8, training=TrainingSettings(epochs=6, patience=2))
     realized = realized_variance(r, 60)[cut:]
 
     def loss(model) -> float:

@@ -1,4 +1,4 @@
-"""Training of small window networks in torch, the same bit for bit every time, and their way into ONNX.
+"""Learners that are networks over a window: trained in torch, bit for bit the same, served as ONNX.
 
 torch is imported when a network is trained and never to run one.
 """
@@ -6,20 +6,21 @@ torch is imported when a network is trained and never to run one.
 import contextlib
 import copy
 import io
-import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from core.fitting import warn_fit
+from core.fitting import Epoch, OnEpoch, warn_fit
 from core.settings import Integer, Number, Settings, unit
-from learners.onnx_window import inference_session
+from learners.base import LearnerSettings, Task
+from learners.onnx_window import OnnxWindow, inference_session
 
 OPSET = 17
 _EVALUATION_BATCH = 1024
+_PROBES = 64
 
 
 class TrainingSettings(Settings):
@@ -43,20 +44,55 @@ class TrainingSettings(Settings):
     """Epochs without improvement after which training stops; the best epoch's weights are kept."""
 
 
-class Epoch(NamedTuple):
-    """How training goes; handed to the progress callback after every epoch. Epoch 0 is the network before
-    training."""
+class NetworkSettings(LearnerSettings):
+    """A network over the last bars; a subclass says how many it sees and what its body is."""
 
-    epoch: int
-    epochs: int
-    train_loss: float  # NaN at epoch 0
-    validation_loss: float
-    best: bool
+    training: TrainingSettings = TrainingSettings()
+    """How the network is trained."""
 
+    @property
+    def width(self) -> int:
+        """How many numbers the body gives of a window."""
+        raise NotImplementedError
 
-Progress = Callable[[Epoch], None]
-"""Called after every epoch. An exception raised in it (or Ctrl-C) ends training and leaves torch as it
-was."""
+    def body(self, torch: Any, channels: int, window: int) -> Any:
+        """A torch module from (m, window, channels) to (m, width)."""
+        raise NotImplementedError
+
+    def learn(self, task: Task, seed: int, on_epoch: OnEpoch | None = None) -> OnnxWindow:
+        """The network trained on the first slice, stopped on the second, put right on the third.
+
+        Raises
+        ------
+        ValueError
+            If the loss is never a number.
+        ModuleNotFoundError
+            If torch is not installed.
+        """
+        rows = task.scaled().astype(np.float32)
+        with deterministic(seed) as torch:
+            body = self.body(torch, task.channels, task.window)
+            network = task.network(torch, body, self.width)
+            train_network(torch, network, task, rows, self.training, on_epoch)
+            if len(task.calibration):
+                scores = predict(torch, network, rows, task.window, task.calibration)
+                head = network.head
+                folded = task.calibrated(head.weight.detach().numpy(), head.bias.detach().numpy(), scores)
+                with torch.no_grad():
+                    for parameter, value in zip((head.weight, head.bias), folded, strict=True):
+                        parameter.copy_(torch.from_numpy(value))
+            probe = task.validation[np.linspace(0, len(task.validation) - 1, _PROBES).astype(np.int64)]
+            cut = windows(torch, rows, task.window)
+            graph = export_onnx(torch, task.served(torch, network), cut(probe).contiguous().numpy())
+        return OnnxWindow(
+            inputs=task.inputs,
+            outputs=task.outputs,
+            mean=tuple(task.mean.tolist()),
+            std=tuple(task.std.tolist()),
+            clip=task.clip,
+            window=task.window,
+            network=graph,
+        )
 
 
 def require_torch() -> Any:
@@ -95,33 +131,6 @@ def deterministic(seed: int) -> Iterator[Any]:
             torch.set_num_threads(threads)
 
 
-def time_slices(n: int, shares: tuple[float, ...], purge: int) -> list[np.ndarray]:
-    """``n`` rows cut in order of time into slices of these shares, ``purge`` rows left out between
-    neighbours.
-
-    With ``purge`` at least the window's length plus the target's horizon, no row and no target is seen from
-    two slices (Lopez de Prado 2018, "Advances in Financial Machine Learning", chapter 7).
-
-    Returns
-    -------
-    list of int64 arrays
-        Row numbers, ascending, one array a share.
-
-    Raises
-    ------
-    ValueError
-        If a slice would be empty.
-    """
-    edges = np.round(np.cumsum((0.0, *shares)) / sum(shares) * n).astype(np.int64)
-    slices = [np.arange(lo + (purge if i else 0), hi) for i, (lo, hi) in enumerate(itertools.pairwise(edges))]
-    if min(len(s) for s in slices) == 0:
-        raise ValueError(
-            f"training: {n} rows cannot be cut into {len(shares)} slices with {purge} rows left out between "
-            "them; train on a longer span, or shorten window and horizon"
-        )
-    return slices
-
-
 def windows(torch: Any, rows: np.ndarray, length: int) -> Callable[[np.ndarray], Any]:
     """A function from row numbers, all ``>= length - 1``, to the windows that end there: (m, length, k), cut
     on demand."""
@@ -132,14 +141,10 @@ def windows(torch: Any, rows: np.ndarray, length: int) -> Callable[[np.ndarray],
 def train_network(
     torch: Any,
     network: Any,
-    loss: Callable[[Any, Any], Any],
+    task: Task,
     rows: np.ndarray,
-    targets: np.ndarray,
-    window: int,
-    train: np.ndarray,
-    validation: np.ndarray,
     settings: TrainingSettings,
-    progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> None:
     """Train ``network`` in place and leave it at its best epoch. Call it inside ``deterministic``.
 
@@ -148,39 +153,37 @@ def train_network(
     torch : module
         What ``deterministic`` yields.
     network : torch module
-        Maps (m, window, k) to what ``loss`` compares with targets.
-    loss : callable
-        ``loss(outputs, targets)``, the mean over the batch.
+        Maps (m, window, k) to what the task's loss compares with its targets.
+    task : Task
+        Its targets, loss, window, training and validation slices; validation comes later in time.
     rows : float32 array, shape (n, k)
-        Scaled.
-    targets : array, shape (n,)
-        Target of the window that ends at each row.
-    window : int
-        Rows a window has.
-    train, validation : int64 arrays
-        Row numbers at which windows end; validation comes later in time.
-    settings, progress
-        See ``TrainingSettings`` and ``Progress``.
+        The task's rows, scaled.
+    settings, on_epoch
+        See ``TrainingSettings`` and ``OnEpoch``.
 
     Raises
     ------
     ValueError
         If the validation loss is never finite.
     """
-    cut = windows(torch, rows, window)
-    wanted = torch.from_numpy(targets)
+    cut = windows(torch, rows, task.window)
+    targets = torch.from_numpy(task.targets)
+    train, validation = task.train, task.validation
     if len(validation) > settings.samples:
         validation = validation[np.linspace(0, len(validation) - 1, settings.samples).astype(np.int64)]
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
 
+    def batch_loss(ends: np.ndarray) -> Any:
+        return task.loss(torch, network(cut(ends)), targets[torch.from_numpy(ends)])
+
     def validation_loss() -> float:
         network.eval()
         total = 0.0
         with torch.no_grad():
             for ends in _batches(validation, _EVALUATION_BATCH):
-                total += len(ends) * float(loss(network(cut(ends)), wanted[torch.from_numpy(ends)]))
+                total += len(ends) * float(batch_loss(ends))
         return total / len(validation)
 
     def train_epoch() -> float:
@@ -189,7 +192,7 @@ def train_network(
         order = train[torch.randperm(len(train)).numpy()[: settings.samples]]
         for ends in _batches(order, settings.batch):
             optimizer.zero_grad()
-            value = loss(network(cut(ends)), wanted[torch.from_numpy(ends)])
+            value = batch_loss(ends)
             value.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)
             optimizer.step()
@@ -203,8 +206,8 @@ def train_network(
         improved = validated < lowest
         if improved:
             lowest, best, best_epoch = validated, copy.deepcopy(network.state_dict()), epoch
-        if progress is not None:
-            progress(Epoch(epoch, settings.epochs, trained, validated, improved))
+        if on_epoch is not None:
+            on_epoch(Epoch(epoch, settings.epochs, trained, validated, improved))
         if epoch - best_epoch >= settings.patience:
             break
     if best is None:
@@ -221,7 +224,7 @@ def train_network(
 
 
 def predict(torch: Any, network: Any, rows: np.ndarray, window: int, ends: np.ndarray) -> np.ndarray:
-    """What ``network`` says of the windows that end at ``ends``, shape (len(ends), outputs), float32."""
+    """The scores of the windows that end at ``ends``, shape (len(ends), scores), float32."""
     cut = windows(torch, rows, window)
     with torch.no_grad():
         return np.concatenate([network(cut(batch)).numpy() for batch in _batches(ends, _EVALUATION_BATCH)])

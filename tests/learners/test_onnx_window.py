@@ -89,7 +89,7 @@ import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 from pathlib import Path
 import numpy as np
-import learners.onnx_window, volatility, strategies.forecasters
+import learners, volatility, strategies.forecasters
 from core.causal import load_filter
 folder = Path(sys.argv[1])
 sys.stdout.buffer.write(load_filter(folder).run(np.load(folder / "rows.npy")).tobytes())

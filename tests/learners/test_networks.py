@@ -1,19 +1,48 @@
-"""The training loop: slices of time, windows on demand, early stopping, determinism, the export's check."""
+"""Networks: slices of time, windows on demand, early stopping, determinism, the export's check."""
 
+import dataclasses
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from learners import training
-from learners.training import (
-    TrainingSettings,
-    deterministic,
-    export_onnx,
-    time_slices,
-    train_network,
-    windows,
-)
+from learners import networks
+from learners.base import Task, time_slices
+from learners.networks import TrainingSettings, deterministic, export_onnx, train_network, windows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels(Task):
+    """A task of two classes, scored by what the network gives."""
+
+    quantity: ClassVar = "classes"
+    outputs: ClassVar = ("p",)
+    channels: ClassVar = 2
+
+    def loss(self, torch, scores, targets):
+        return torch.nn.functional.cross_entropy(scores, targets)
+
+    def network(self, torch, body, width): ...
+
+    def served(self, torch, network): ...
+
+    def served_linear(self, weight, bias): ...
+
+
+def task(rows, labels, train, validation) -> Labels:
+    return Labels(
+        inputs=("a", "b"),
+        rows=rows,
+        mean=np.zeros(2),
+        std=np.ones(2),
+        clip=9.0,
+        window=4,
+        targets=labels,
+        train=train,
+        validation=validation,
+        calibration=validation[:0],
+    )
 
 
 def test_slices_are_in_order_and_a_purge_lies_between():
@@ -32,7 +61,7 @@ def test_a_span_too_short_for_its_slices_says_so():
 def test_without_torch_the_error_says_what_to_install(monkeypatch, absent):
     monkeypatch.setitem(sys.modules, absent, None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'beaufort\[train\]'"):
-        training.require_torch()
+        networks.require_torch()
 
 
 class TestWithTorch:
@@ -58,15 +87,15 @@ class TestWithTorch:
         train, validation = time_slices(900, (0.7, 0.3), purge=5)
         return rows, labels, train[3:], validation
 
-    def fit(self, problem, seed=1, progress=None, **settings):
-        rows, labels, train, validation = problem
+    def fit(self, problem, seed=1, on_epoch=None, **settings):
+        rows, labels, _, validation = problem
         settings = TrainingSettings(**{"epochs": 8, "batch": 32, "learning_rate": 1e-2, **settings})
         with deterministic(seed) as torch:
             network = torch.nn.Sequential(
                 torch.nn.Flatten(), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
             )
             loss = torch.nn.functional.cross_entropy
-            train_network(torch, network, loss, rows, labels, 4, train, validation, settings, progress)
+            train_network(torch, network, task(*problem), rows, settings, on_epoch)
             with torch.no_grad():
                 said = network(windows(torch, rows, 4)(validation))
             left = float(loss(said, torch.from_numpy(labels[validation])))
@@ -75,7 +104,7 @@ class TestWithTorch:
 
     def test_learns_stops_and_keeps_the_best_epoch(self, problem):
         epochs = []
-        _, left = self.fit(problem, progress=epochs.append, epochs=60, patience=4)
+        _, left = self.fit(problem, on_epoch=epochs.append, epochs=60, patience=4)
         losses = [e.validation_loss for e in epochs]
         best = int(np.argmin(losses))
         assert 0 < best < 60
@@ -97,7 +126,7 @@ class TestWithTorch:
         torch.manual_seed(99)
         before = torch.get_rng_state(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
         with pytest.raises(KeyboardInterrupt):
-            self.fit(problem, progress=stop)
+            self.fit(problem, on_epoch=stop)
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[1:]
 
