@@ -24,7 +24,7 @@ class OnnxWindow(Params):
     bar.
 
     Row ``x`` enters as ``clip((x - mean) / std, -clip, clip)`` in float32. A row with a missing value is left
-    out: the window stays and what was said last is said again. Outputs are NaN until ``window`` rows were
+    out: the window stays and the last outputs are repeated. Outputs are NaN until ``window`` rows were
     seen.
 
     Inference is one row at a time also in ``run``: a batched matrix product sums in another order and would
@@ -81,24 +81,26 @@ class OnnxWindow(Params):
         checks.whole("network: window", self.window, 1, _LONGEST)
         try:
             session = inference_session(self.network)
-            (taken,), (said,) = session.get_inputs(), session.get_outputs()
+            (source,), (result,) = session.get_inputs(), session.get_outputs()
         except Exception as error:  # onnxruntime has one for every way in which bytes are no graph
             raise ValueError(f"network: not a graph that ONNX Runtime reads ({error})") from None
         shapes = [1, self.window, len(self.inputs)], [1, len(self.outputs)]
-        if [taken.shape, said.shape] != [*shapes]:
+        if [source.shape, result.shape] != [*shapes]:
             raise ValueError(
-                f"network: the graph maps {taken.shape} to {said.shape}; its window, inputs and outputs ask "
-                f"for {shapes[0]} to {shapes[1]}"
+                f"network: the graph maps {source.shape} to {result.shape}; its window, inputs and outputs "
+                f"ask for {shapes[0]} to {shapes[1]}"
             )
         probes = [np.full((1, self.window, len(self.inputs)), x, np.float32) for x in (0.0, -1.0, 1.0)]
         try:
-            told = np.concatenate([session.run([said.name], {taken.name: probe})[0] for probe in probes])
+            given = np.concatenate([session.run([result.name], {source.name: probe})[0] for probe in probes])
         except Exception as error:
             raise ValueError(f"network: the graph does not run ({error})") from None
-        if told.dtype != np.float32 or not np.isfinite(told).all():
-            raise ValueError(f"network: of plain windows the graph says {told.tolist()}, not finite numbers")
+        if given.dtype != np.float32 or not np.isfinite(given).all():
+            raise ValueError(
+                f"network: of plain windows the graph gives {given.tolist()}, not finite numbers"
+            )
         object.__setattr__(self, "_session", session)
-        object.__setattr__(self, "_names", (taken.name, [said.name]))
+        object.__setattr__(self, "_names", (source.name, [result.name]))
         object.__setattr__(self, "_scaler", np.array([self.mean, self.std], np.float64))
 
     def initial_state(self) -> State:
@@ -107,7 +109,7 @@ class OnnxWindow(Params):
                 (self.window, len(self.inputs)), dtype=np.float32
             ),  # the last scaled rows, in order
             "seen": np.zeros(1, dtype=np.int64),
-            "spoken": np.full(len(self.outputs), np.nan),
+            "last": np.full(len(self.outputs), np.nan),
         }
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
@@ -115,15 +117,15 @@ class OnnxWindow(Params):
 
     def run(self, xs: np.ndarray, state: State | None = None) -> np.ndarray:
         state = self.initial_state() if state is None else state
-        window, seen, spoken = state["window"], state["seen"], state["spoken"]
-        infer, (taken, said) = self._session.run, self._names  # type: ignore[attr-defined]
-        feed = {taken: window[None]}  # a view: the session reads the rows where they lie
+        window, seen, last = state["window"], state["seen"], state["last"]
+        infer, (source, results) = self._session.run, self._names  # type: ignore[attr-defined]
+        feed = {source: window[None]}  # a view: the session reads the rows where they lie
         scaler = self._scaler  # type: ignore[attr-defined]
         out = np.empty((len(xs), len(self.outputs)))
         for i in range(len(xs)):
             if _push(window, seen, xs[i], scaler, self.clip):
-                spoken[:] = infer(said, feed)[0][0]
-            out[i] = spoken
+                last[:] = infer(results, feed)[0][0]
+            out[i] = last
         return out
 
     def save(self, folder: Path) -> None:

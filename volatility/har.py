@@ -136,7 +136,7 @@ class HarFilter(Params):
             "squares": np.zeros(max(self.windows)),  # ring of the last squared returns
             "sums": np.zeros(len(self.windows)),
             "count": np.zeros(1, dtype=np.int64),
-            "spoken": np.full(2, np.nan),  # what was said last, repeated where an observation is missing
+            "last": np.full(2, np.nan),  # outputs, repeated where an observation is missing
         }
 
     def step(self, state: State, x: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ class HarFilter(Params):
             state["squares"],
             state["sums"],
             state["count"],
-            state["spoken"],
+            state["last"],
             self._windows,  # type: ignore[attr-defined]
             self._coefficients,  # type: ignore[attr-defined]
             self.horizon,
@@ -201,7 +201,7 @@ def _design(xs, squares, sums, count, windows, floor, out):  # type: ignore[no-u
 
 
 @numba.njit(cache=True)
-def _run(xs, squares, sums, count, spoken, windows, coefficients, horizon, floor, level, out):  # type: ignore[no-untyped-def]
+def _run(xs, squares, sums, count, last, windows, coefficients, horizon, floor, level, out):  # type: ignore[no-untyped-def]
     factor, least, most = level
     row = np.empty(coefficients.shape[0])
     for i in range(xs.shape[0]):
@@ -215,7 +215,7 @@ def _run(xs, squares, sums, count, spoken, windows, coefficients, horizon, floor
                 for j in range(row.shape[0]):
                     log_variance += coefficients[j] * row[j]
                 variance = factor * min(max(math.exp(log_variance), least), most)
-                spoken[0] = math.sqrt(variance)
-                spoken[1] = math.sqrt(variance / horizon)
-        out[i, 0] = spoken[0]
-        out[i, 1] = spoken[1]
+                last[0] = math.sqrt(variance)
+                last[1] = math.sqrt(variance / horizon)
+        out[i, 0] = last[0]
+        out[i, 1] = last[1]

@@ -32,7 +32,7 @@ _Drift = Annotated[Number, Field(ge=-10, le=10), unit("a root second")]
 _Coins = Annotated[Number, Field(gt=0, le=1e12), unit("base currency")]
 
 
-class RegimeSettings(Settings):
+class WeatherSettings(Settings):
     """One kind of weather."""
 
     dwell: _Span
@@ -49,7 +49,7 @@ class RegimeSettings(Settings):
     opposite sign."""
 
 
-class TrendSettings(RegimeSettings):
+class TrendSettings(WeatherSettings):
     """A trend: steady drift, order flow that leans with it. Signs are those of a trend up."""
 
     dwell: _Span = default("6m")
@@ -62,7 +62,7 @@ class TrendSettings(RegimeSettings):
     """Buyers less sellers, over both."""
 
 
-class ChopSettings(RegimeSettings):
+class ChopSettings(WeatherSettings):
     """Chop: calm, returning to a slowly moving fair value."""
 
     dwell: _Span = default("8m")
@@ -71,7 +71,7 @@ class ChopSettings(RegimeSettings):
     """Standard deviation of the log return over one second."""
 
 
-class StressSettings(RegimeSettings):
+class StressSettings(WeatherSettings):
     """Stress: short and violent, with jumps and liquidations, falling a little more than rising."""
 
     dwell: _Span = default("150s")
@@ -208,7 +208,7 @@ class SynthSettings(Settings):
         return self.duration // SECOND
 
     @property
-    def regimes(self) -> tuple[RegimeSettings, RegimeSettings, RegimeSettings]:
+    def regimes(self) -> tuple[WeatherSettings, WeatherSettings, WeatherSettings]:
         """In the order of ``core.messages.REGIMES``."""
         return self.trend, self.chop, self.stress
 
