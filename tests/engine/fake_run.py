@@ -132,6 +132,7 @@ def fake_run(
         "name": "fake",
         "mode": "replay",
         "started": "2026-02-01T09:30:00Z",
+        "ended": "2026-02-01T09:30:12Z",
         "wall_s": 12.5,
         "events": bars * 431,
         "start": START,
