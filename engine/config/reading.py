@@ -95,7 +95,7 @@ def _describe(model: type[Settings], error: Any) -> str:
         known = [name for member in _walk(model, loc)[1] for name in tags(member)]
         near = difflib.get_close_matches(tag, known, n=1)
         names = ", ".join(map(repr, dict.fromkeys([*near, *known])))
-        return f"{place}.kind: {tag!r} is not one of {names}"
+        return f"{place}.kind: {shown(tag)} is not one of {names}"
     if error["type"] in _BOUNDS:
         return f"{place}: {_bound(error, _unit(model, loc))}"
     message = _SHAPES.get(error["type"]) or error["msg"].removeprefix("Value error, ")

@@ -24,6 +24,7 @@ from core.settings import (
     default,
     format_duration,
     format_time,
+    shown,
     unit,
 )
 from engine.config.reading import load_settings, settings_from, to_toml
@@ -89,7 +90,7 @@ class StreamSettings(Settings):
         instrument = info.data.get("instrument")
         of = None if value is None else str(BarType.from_str(value).instrument_id)
         if of and instrument and of != instrument:
-            raise ValueError(f"{value!r} are not of {instrument}")
+            raise ValueError(f"{shown(value)} are not of {instrument}")
         return value
 
 
@@ -130,7 +131,7 @@ class DataSettings(Settings):
         if trade is None:
             return value
         if trade not in value:
-            raise ValueError(f"trade = {trade!r} is not one of the streams: {', '.join(value)}")
+            raise ValueError(f"trade = {shown(trade)} is not one of the streams: {', '.join(value)}")
         traded = value[trade]
         if traded.book == "deltas" and not traded.trades and traded.bars is None:
             raise ValueError(
@@ -146,7 +147,7 @@ class DataSettings(Settings):
             series, _, instrument = identifier.partition("/")
             if not series or not instrument:
                 raise ValueError(
-                    f"{name} = {identifier!r} is not <series>/<id>, such as 'open_interest/BTCUSDT.SIM'"
+                    f"{name} = {shown(identifier)} is not <series>/<id>, such as 'open_interest/BTCUSDT.SIM'"
                 )
         both = set(info.data.get("streams", ())) & set(value)
         if both:
@@ -214,7 +215,7 @@ class VenueSettings(Settings):
     @classmethod
     def _money(cls, value: str) -> str:
         if not Money.from_str(value).as_double() > 0:
-            raise ValueError(f"{value!r} is nothing to start with; write an amount and a currency")
+            raise ValueError(f"{shown(value)} is nothing to start with; write an amount and a currency")
         return value
 
 

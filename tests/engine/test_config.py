@@ -334,3 +334,11 @@ def test_schema_describes_what_is_accepted() -> None:
         "train",
         "backtest",
     }
+
+
+def test_a_value_of_any_length_is_shown_short(catalog: Path, tmp_path: Path) -> None:
+    long = "x" * 5_000
+    for override in (f"strategies.grid.kind={long}", f"data.trade={long}", f"data.streams.perp.bars={long}"):
+        with pytest.raises(BeaufortError) as refused:
+            small_market.config(catalog, tmp_path, override)
+        assert len(str(refused.value)) < 500, override
