@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=4
 STAMP := $(VENV)/.installed
 export PYTHONHASHSEED ?= 0
 
@@ -19,13 +20,13 @@ demo: $(STAMP)
 	$(BIN)/python -m engine.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses=4
+	$(PYTEST)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m slow
+	$(PYTEST) -m slow
 
 test-mutants: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 -m mutants
+	$(PYTEST) -m mutants
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -219,11 +219,6 @@ def codes(column: pa.Array, values: dict[str, int]) -> np.ndarray:
     return table[column.indices.to_numpy()]
 
 
-def quantize(values: np.ndarray, precision: int) -> np.ndarray:
-    """What ``to_float(to_decimal(values))`` gives: the floats as they come back from a catalog."""
-    return to_float(to_decimal(values, precision, "value"))
-
-
 @njit(cache=True)
 def _multiply(ticks: np.ndarray, factor: int) -> np.ndarray:
     """Little-endian 128-bit ``ticks * factor`` as pairs of words, for 0 < factor < 2**63."""

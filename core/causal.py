@@ -51,11 +51,6 @@ class CausalFilter(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
-def copy_state(state: State) -> State:
-    """A deep copy of ``state``."""
-    return {name: array.copy() for name, array in state.items()}
-
-
 def save_state(path: Path, state: State) -> None:
     """Write ``state`` as npz, whole or not at all."""
     partial = path.with_name(path.name + ".partial")

@@ -5,6 +5,7 @@ One message carries the whole bar, because every component more, and every topic
 All are immutable.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -24,7 +25,7 @@ class RegimeState(NamedTuple):
     def of(cls, row: list[float]) -> Self:
         """What a row of the stage's outputs means."""
         *posterior, label = row
-        return cls(int(label) if label == label else -1, tuple(posterior))
+        return cls(-1 if math.isnan(label) else int(label), tuple(posterior))
 
 
 class VolatilityState(NamedTuple):

@@ -1,6 +1,6 @@
 """``python -m engine.compiling``: compile the large loops once, after an installation.
 
-Loops are compiled when they are first called and kept between runs (``features/__init__.py``). The two
+Loops are compiled when they are first called and kept between runs (``core/__init__.py``). The two
 largest, of the feature kernel and of the synthetic market, take half a minute together; others a second each.
 """
 

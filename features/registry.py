@@ -35,18 +35,9 @@ SIGNATURE = float64(float64[:, ::1], float64[:, ::1], int64, int64)
 """Of a feature's function: statistics of its stream, of the traded stream, bar, window."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Feature:
-    """One declared feature, or family of features where ``pattern`` holds ``{w}``."""
+class Declared:
+    """What a decorated function becomes: it is compiled when first asked for, and known by its source."""
 
-    pattern: str
-    unit: str
-    needs: tuple[Need, ...]
-    definition: str
-    source: str
-    window: int | None  # fixed number of earlier bars it reads; None: the integer of its name
-    least: int  # smallest integer allowed
-    pair: bool  # also reads the traded stream: must be used with @alias
     function: Callable[..., float]
 
     @functools.cached_property
@@ -58,6 +49,21 @@ class Feature:
     def code(self) -> str:
         """Sixteen hex digits over its source."""
         return code_of(self.function)
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature(Declared):
+    """One declared feature, or family of features where ``pattern`` holds ``{w}``."""
+
+    pattern: str
+    unit: str
+    needs: tuple[Need, ...]
+    definition: str
+    source: str
+    window: int | None  # fixed number of earlier bars it reads; None: the integer of its name
+    least: int  # smallest integer allowed
+    pair: bool  # also reads the traded stream: must be used with @alias
+    function: Callable[..., float]
 
 
 _DEFINITIONS = "features.definitions"

@@ -14,18 +14,17 @@ Where the newest value is unknown, or fewer than half of the window are known, s
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from math import isfinite, nan, sqrt
 
 import numba
 
-from features.registry import CFunc, code_of, machine_code
+from features.registry import Declared
 from features.window import ratio
 
 
 @dataclasses.dataclass(frozen=True)
-class Transform:
+class Transform(Declared):
     """One declared transform."""
 
     name: str
@@ -35,16 +34,6 @@ class Transform:
     least: int  # smallest number of bars allowed
     earlier: Callable[[int], int]  # bars before the newest that it reads, of that number
     function: Callable[..., float]
-
-    @functools.cached_property
-    def compiled(self) -> CFunc:
-        """The function as machine code, made when first asked for."""
-        return machine_code(self.function)
-
-    @functools.cached_property
-    def code(self) -> str:
-        """Sixteen hex digits over its source."""
-        return code_of(self.function)
 
 
 TRANSFORMS: dict[str, Transform] = {}

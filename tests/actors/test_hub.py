@@ -1,5 +1,6 @@
 """The feature hub, handed raw data as Nautilus hands it, against the kernel over the same events at once."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,6 @@ from nautilus_trader.model import (
 from actors.guard import RunGuard
 from actors.hub import FeatureHub, HubConfig, HubStream
 from actors.records import delta_reader
-from core.causal import copy_state
 from core.contract import Contract
 from core.events import EVENT, LAST, EventKind, sort_events
 from core.messages import BarState, SeriesValue
@@ -302,7 +302,7 @@ def test_a_saved_hub_goes_on_as_if_never_stopped(hub: Hub) -> None:
     hub.on_book_deltas(_deltas(T0 + 1, [(BookAction.ADD, bid, 99.5, 1.0), (BookAction.ADD, ask, 100.5, 1.0)]))
     hub.close(T0 + S)
     again = Hub(hub._c)
-    again.load({name: copy_state(part) for name, part in hub.save().items()})
+    again.load(copy.deepcopy(hub.save()))
     for one in (hub, again):
         moved = [(BookAction.DELETE, ask, 100.5, 0.0), (BookAction.ADD, ask, 106.5, 1.0)]
         one.on_book_deltas(_deltas(T0 + S + 1, moved))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from catalogs.instruments import PerpetualSettings
-from catalogs.layout import quantize
+from catalogs.layout import to_decimal, to_float
 from catalogs.reader import Catalog, SeriesRef, Stream
 from catalogs.writer import CatalogWriter
 from core.events import EVENT, LAST, EventKind, sort_events
@@ -40,7 +40,7 @@ def written(tmp_path_factory):
         expected.extend(rows.tolist())
 
     def prices(n, precision=2):
-        return quantize(rng.uniform(10, 90_000, n), precision)
+        return to_float(to_decimal(rng.uniform(10, 90_000, n), precision, "value"))
 
     for stream, identifier in enumerate((A, B)):
         perp = _perp(identifier)

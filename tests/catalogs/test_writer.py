@@ -42,7 +42,7 @@ from nautilus_trader.model import (
 from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalogs.instruments import PerpetualSettings, SpotSettings
-from catalogs.layout import file_name, file_range, quantize, to_decimal, to_float
+from catalogs.layout import file_name, file_range, to_decimal, to_float
 from catalogs.reader import Catalog
 from catalogs.writer import CatalogWriter
 
@@ -157,7 +157,7 @@ def test_decimals_hold_every_tick_exactly(ticks, precision):
 @given(ticks=st.lists(st.integers(0, 10**13), min_size=1, max_size=50), precision=st.integers(0, 8))
 def test_floats_are_those_of_nautilus_bit_for_bit(ticks, precision):
     written = [f"{Decimal(tick).scaleb(-precision):.{precision}f}" for tick in ticks]
-    ours = quantize(np.array([float(text) for text in written]), precision).tolist()
+    ours = to_float(to_decimal(np.array([float(text) for text in written]), precision, "value")).tolist()
     assert ours == [Price.from_str(text).as_double() for text in written]
     assert ours == [Quantity.from_str(text).as_double() for text in written]
 

@@ -1,12 +1,13 @@
 """A stage over several bundles: who speaks when, and that a bar at a time says what one batch says."""
 
+import copy
 import dataclasses
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from core.causal import Params, State, copy_state
+from core.causal import Params, State
 from core.table import FeatureTable
 from engine.stages import Stage, Validity
 
@@ -71,7 +72,7 @@ def test_running_state_round_trip(stage: Stage) -> None:
     for t in range(18):
         online.step(t, np.ones(1))
     resumed = stage.online(names)
-    resumed.load(copy_state(online.save()))
+    resumed.load(copy.deepcopy(online.save()))
     for t in range(18, 60):
         np.testing.assert_array_equal(resumed.step(t, np.ones(1)), online.step(t, np.ones(1)))
 
